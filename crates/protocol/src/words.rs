@@ -1,0 +1,33 @@
+//! 256 short words that sound unlike each other: one names a byte when two people compare keys.
+
+/// The words, in the order of their bytes.
+pub(crate) const WORDS: [&str; 256] = [
+    "acorn", "amber", "anchor", "apple", "apron", "arrow", "aspen", "attic", "badge", "bagel",
+    "baker", "bamboo", "banjo", "barn", "basil", "basket", "beach", "beaver", "bell", "berry",
+    "birch", "bison", "blanket", "blossom", "bonfire", "border", "bottle", "branch", "brass",
+    "bread", "bridge", "brook", "broom", "bucket", "butter", "button", "cabin", "cactus", "camel",
+    "candle", "canoe", "canyon", "carbon", "carpet", "carrot", "castle", "cedar", "cello", "chalk",
+    "cherry", "chess", "chimney", "cider", "cinema", "circle", "clay", "clock", "cloud", "clover",
+    "cobalt", "cocoa", "comet", "compass", "copper", "coral", "cotton", "cradle", "crane",
+    "cricket", "crown", "crystal", "curtain", "dahlia", "daisy", "dancer", "denim", "desert",
+    "diamond", "dolphin", "donkey", "dragon", "drum", "eagle", "easel", "ember", "emerald",
+    "engine", "falcon", "feather", "fennel", "ferry", "fiddle", "field", "flute", "forest",
+    "fossil", "fountain", "fox", "galaxy", "garden", "garlic", "geyser", "ginger", "glacier",
+    "globe", "goblet", "granite", "grape", "guitar", "hammer", "harbor", "harvest", "hazel",
+    "hedge", "helmet", "heron", "hickory", "honey", "horizon", "hornet", "iceberg", "indigo",
+    "island", "ivory", "jacket", "jaguar", "jasmine", "jigsaw", "jungle", "juniper", "kayak",
+    "kettle", "kitten", "koala", "ladder", "lagoon", "lantern", "laurel", "lemon", "lentil",
+    "lilac", "linen", "lizard", "lobster", "lotus", "magnet", "mango", "maple", "marble", "meadow",
+    "melon", "meteor", "mirror", "mitten", "monkey", "mosaic", "mountain", "muffin", "mustard",
+    "nectar", "needle", "nickel", "nutmeg", "oasis", "oboe", "ocean", "olive", "onion", "opal",
+    "orange", "orbit", "orchid", "otter", "oyster", "paddle", "palace", "panda", "paper", "parrot",
+    "peach", "peanut", "pebble", "pelican", "pepper", "piano", "pickle", "pigeon", "pillow",
+    "pine", "planet", "plum", "pocket", "pollen", "pony", "poplar", "poppy", "potato", "prairie",
+    "prism", "puddle", "pumpkin", "puzzle", "quartz", "quilt", "rabbit", "radish", "raven", "reef",
+    "ribbon", "river", "robin", "rocket", "rosemary", "ruby", "saddle", "saffron", "sailor",
+    "salmon", "sandal", "sapphire", "satin", "saturn", "scarf", "sequoia", "shadow", "shell",
+    "shovel", "silver", "sketch", "sparrow", "spider", "spinach", "sponge", "spruce", "squirrel",
+    "statue", "stone", "summer", "sunset", "swan", "tablet", "tango", "teapot", "temple",
+    "thimble", "thunder", "tiger", "timber", "toast", "tomato", "topaz", "torch", "tower",
+    "tractor", "trumpet", "tulip",
+];

@@ -60,6 +60,7 @@ CREATE TABLE bridges (
   user_id    TEXT NOT NULL REFERENCES users (id),
   name       TEXT NOT NULL,
   public_key TEXT NOT NULL,                -- Ed25519, base64url without padding
+  command_key TEXT NOT NULL,               -- the thumbprint of the person's command key: the audience of the machine's tokens
   state      TEXT NOT NULL CHECK (state IN ('pending', 'active', 'revoked')),
   created_at INTEGER NOT NULL
 ) STRICT;

@@ -40,6 +40,11 @@ pub enum Access {
     Write,
 }
 
+/// The claims of a token of kind `Hello`: none, and no others are accepted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HelloClaims {}
+
 /// Everything that both sides sign at the beginning of a session.
 #[derive(Debug, Clone, Copy)]
 pub struct Transcript<'a> {
@@ -82,6 +87,19 @@ impl Transcript<'_> {
     }
 }
 
+/// Names a session: SHA-256 over what the Worker signs and both signatures as they travelled, base64url.
+#[cfg(feature = "signatures")]
+pub fn session_id(
+    transcript: &Transcript<'_>,
+    bridge_signature: &str,
+    worker_signature: &str,
+) -> String {
+    let mut bytes = transcript.worker_bytes();
+    bytes.extend_from_slice(bridge_signature.as_bytes());
+    bytes.extend_from_slice(worker_signature.as_bytes());
+    crate::key::encode(&hmac_sha256::Hash::hash(&bytes))
+}
+
 /// Joins texts so that no two different lists give the same bytes: each is preceded by its length.
 pub(crate) fn fields(texts: &[&str]) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -100,5 +118,27 @@ mod tests {
     fn fields_that_differ_only_in_their_borders_give_different_bytes() {
         assert_ne!(fields(&["ab", "c"]), fields(&["a", "bc"]));
         assert_ne!(fields(&["a", ""]), fields(&["", "a"]));
+    }
+
+    #[cfg(feature = "signatures")]
+    #[test]
+    fn a_session_id_depends_on_both_signatures_and_the_transcript() {
+        let transcript = Transcript {
+            bridge: "b",
+            command_key: "c",
+            worker_nonce: "n1",
+            bridge_nonce: "n2",
+            version: 1,
+            hello: "{}",
+        };
+        let id = session_id(&transcript, "s1", "s2");
+        assert_eq!(id, session_id(&transcript, "s1", "s2"));
+        assert_ne!(id, session_id(&transcript, "s1", "s3"));
+        assert_ne!(id, session_id(&transcript, "s3", "s2"));
+        let other = Transcript {
+            worker_nonce: "n3",
+            ..transcript
+        };
+        assert_ne!(id, session_id(&other, "s1", "s2"));
     }
 }

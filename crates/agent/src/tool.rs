@@ -1,0 +1,177 @@
+//! The tools a model is told of: those of the home machine, which [`protocol`] names, and those of the Worker, named here.
+
+use crate::transcript::Trust;
+use protocol::call::{ToolCall, ToolName};
+use protocol::tools::{Grade, Place, ToolSpec, bridge_tools};
+use serde_json::{Value, json};
+use std::sync::LazyLock;
+
+/// The longest [`brief`], in characters: a line on a phone.
+const BRIEF_LIMIT: usize = 60;
+
+/// Every tool that runs in the Worker itself, in the order in which a model is told of them.
+pub fn worker_tools() -> Vec<ToolSpec> {
+    vec![
+        spec(
+            "memory.remember",
+            Grade::Write,
+            "Keep a fact about the person for good: one sentence that is clear without this conversation.",
+            &json!({"text": {"type": "string"}}),
+            &["text"],
+        ),
+        spec(
+            "memory.search",
+            Grade::Read,
+            "Find remembered facts and earlier messages by words.",
+            &json!({"query": {"type": "string", "description": "words that they hold"}}),
+            &["query"],
+        ),
+        spec(
+            "memory.forget",
+            Grade::Write,
+            "Forget a remembered fact, when the person asks for it.",
+            &json!({
+                "id": {"type": "string", "description": "from memory.search"},
+                "query": {"type": "string", "description": "words that only this fact holds"},
+            }),
+            &[],
+        ),
+    ]
+}
+
+/// Every tool there is, in the order in which a model is told of them.
+pub fn all() -> &'static [ToolSpec] {
+    static ALL: LazyLock<Vec<ToolSpec>> =
+        LazyLock::new(|| [bridge_tools(), worker_tools()].concat());
+    &ALL
+}
+
+/// The tool of that name, if there is one.
+pub fn find(name: &ToolName) -> Option<ToolSpec> {
+    all().iter().find(|tool| tool.name == *name).cloned()
+}
+
+/// Who stands behind the text that a tool brings back; a tool that nobody named brings the least trusted.
+pub fn trust(name: &ToolName) -> Trust {
+    match name.0.split_once('.') {
+        Some(("memory", _)) => Trust::Owner,
+        Some(("files", _)) => Trust::Kept,
+        Some(_) | None => Trust::Elsewhere,
+    }
+}
+
+/// A call in one short line for people: the tool and its most telling argument.
+pub fn brief(call: &ToolCall) -> String {
+    let argument = ["argv", "path", "query", "text", "id"]
+        .iter()
+        .find_map(|name| words(call.arguments.get(name)?));
+    let line = match argument {
+        Some(argument) => format!("{} {argument}", call.tool),
+        None => call.tool.to_string(),
+    };
+    shorten(&line.replace(['\n', '\r'], " "), BRIEF_LIMIT)
+}
+
+/// A text's first `limit` characters, with an ellipsis where some are missing.
+pub(crate) fn shorten(text: &str, limit: usize) -> String {
+    match text.char_indices().nth(limit) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
+fn words(argument: &Value) -> Option<String> {
+    let text = match argument {
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items
+            .iter()
+            .filter_map(Value::as_str)
+            .collect::<Vec<_>>()
+            .join(" "),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => return None,
+    };
+    (!text.is_empty()).then_some(text)
+}
+
+fn spec(
+    name: &str,
+    grade: Grade,
+    description: &str,
+    properties: &Value,
+    required: &[&str],
+) -> ToolSpec {
+    ToolSpec {
+        name: ToolName::new(name),
+        description: description.to_owned(),
+        parameters: json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false}),
+        place: Place::Worker,
+        grade,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::call::CallId;
+
+    #[test]
+    fn every_tool_is_named_once_and_found_by_its_name() {
+        let tools = all();
+        for tool in tools {
+            assert_eq!(
+                tools.iter().filter(|other| other.name == tool.name).count(),
+                1,
+                "{}",
+                tool.name
+            );
+            assert_eq!(find(&tool.name).as_ref(), Some(tool));
+        }
+        assert_eq!(find(&ToolName::new("files.format")), None);
+    }
+
+    #[test]
+    fn a_brief_is_the_tool_and_its_most_telling_argument() {
+        let brief_of = |tool: &str, arguments: Value| {
+            brief(&ToolCall {
+                id: CallId("c".into()),
+                tool: ToolName::new(tool),
+                arguments,
+            })
+        };
+        assert_eq!(
+            brief_of(
+                "shell.run",
+                json!({"argv": ["git", "status"], "folder": "x"})
+            ),
+            "shell.run git status"
+        );
+        assert_eq!(
+            brief_of("files.write", json!({"path": "a.txt", "text": "b"})),
+            "files.write a.txt"
+        );
+        assert_eq!(brief_of("files.list", json!({})), "files.list");
+        assert_eq!(brief_of("files.list", json!({"path": ""})), "files.list");
+        assert_eq!(
+            brief_of("memory.search", json!({"query": "é".repeat(99)}))
+                .chars()
+                .count(),
+            BRIEF_LIMIT + 1
+        );
+    }
+
+    #[test]
+    fn a_tool_that_nobody_named_is_trusted_least() {
+        let trusts = ["memory.search", "files.read", "shell.run", "files", "x.y"]
+            .map(|name| trust(&ToolName::new(name)));
+        assert_eq!(
+            trusts,
+            [
+                Trust::Owner,
+                Trust::Kept,
+                Trust::Elsewhere,
+                Trust::Elsewhere,
+                Trust::Elsewhere
+            ]
+        );
+    }
+}

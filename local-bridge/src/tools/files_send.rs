@@ -1,0 +1,191 @@
+//! `files.send`: a file's exact bytes, streamed beside the call's result within the credit that the Worker gives.
+
+use crate::places::{self, NoPlace, Place, visible};
+use crate::tools::figures::size;
+use crate::tools::{Job, broken};
+use cap_std::fs::File;
+use hmac_sha256::Hash;
+use protocol::ToWorker;
+use protocol::call::{CallId, FileRef, Outcome};
+use protocol::chunk::{Chunk, MAX_CHUNK};
+use protocol::key::hex;
+use protocol::tools::FilesSend;
+use std::io::{self, Read};
+use tokio::runtime::Handle;
+use tokio::sync::{mpsc, watch};
+
+/// What Telegram takes from a bot.
+pub const MAX_FILE: u64 = 50 * 1024 * 1024;
+
+/// Something that a running tool wants to travel or to be known.
+#[derive(Debug)]
+pub enum FromTool {
+    /// A piece of a file, of one run of a call.
+    Piece {
+        /// The call.
+        call: CallId,
+        /// Which run of it.
+        attempt: u64,
+        /// What travels.
+        piece: Piece,
+    },
+    /// A run has ended.
+    Ended {
+        /// The call.
+        call: CallId,
+        /// Which run of it.
+        attempt: u64,
+        /// How.
+        outcome: Outcome,
+        /// SHA-256 of the policy that judged it.
+        policy_sha256: String,
+    },
+}
+
+/// What travels of a file.
+#[derive(Debug)]
+pub enum Piece {
+    /// Its announcement.
+    Start(ToWorker),
+    /// A binary frame.
+    Bytes(Vec<u8>),
+}
+
+/// Carries the bytes of one run of one call. Its credit ends with the connection.
+#[derive(Debug)]
+pub struct Courier {
+    /// Where pieces go, in order.
+    pub pieces: mpsc::Sender<FromTool>,
+    /// Up to where bytes may go.
+    pub credit: watch::Receiver<u64>,
+}
+
+enum Halt {
+    /// The place is not there or may not be read.
+    No(NoPlace),
+    /// The connection is gone or the call is called off.
+    CutOff,
+    /// More than a bot may send.
+    TooLarge(u64),
+    /// It grew or shrank under our eyes.
+    Changed,
+}
+
+/// Sends a file.
+pub async fn run(job: Job, wanted: FilesSend) -> Outcome {
+    let clock = Handle::current();
+    let sent = tokio::task::spawn_blocking(move || {
+        let place = match places::find(&job.policy.roots, &wanted.path) {
+            Ok(place) => place,
+            Err(no) => return no.into(),
+        };
+        match send(&job, &place, &clock) {
+            Ok(file) => Outcome::Done {
+                text: format!("sent {} ({})", place.shown(), size(file.size)),
+                file: Some(file),
+            },
+            Err(halt) => halt.told(&place),
+        }
+    });
+    sent.await.unwrap_or_else(|_| broken())
+}
+
+impl Halt {
+    fn told(self, place: &Place<'_>) -> Outcome {
+        match self {
+            Self::No(no) => no.into(),
+            Self::CutOff => Outcome::Cancelled,
+            Self::TooLarge(length) => Outcome::failed(format!(
+                "'{}' has {}; Telegram takes files of up to 50 MB from a bot",
+                place.shown(),
+                size(length)
+            )),
+            Self::Changed => Outcome::failed(format!(
+                "'{}' was being changed while it was sent; try again",
+                place.shown()
+            )),
+        }
+    }
+}
+
+fn send(job: &Job, place: &Place<'_>, clock: &Handle) -> Result<FileRef, Halt> {
+    let mut file = place.open_file().map_err(Halt::No)?;
+    let metadata = file.metadata();
+    let length = metadata.map_err(|error| Halt::No(place.refusal(error)))?.len();
+    if length > MAX_FILE {
+        return Err(Halt::TooLarge(length));
+    }
+    let mut told = described(place, length);
+    push(
+        job,
+        Piece::Start(ToWorker::FileStart {
+            call: job.order.call.clone(),
+            name: told.name.clone(),
+            mime: told.mime.clone(),
+            size: length,
+        }),
+    )?;
+    let mut hash = Hash::new();
+    let mut credit = job.courier.credit.clone();
+    let mut offset = 0;
+    while offset < length {
+        let left = usize::try_from(length - offset).unwrap_or(MAX_CHUNK);
+        let bytes = read_up_to(&mut file, left.min(MAX_CHUNK))
+            .map_err(|error| Halt::No(place.refusal(error)))?;
+        if bytes.is_empty() {
+            return Err(Halt::Changed);
+        }
+        hash.update(&bytes);
+        let next = offset + bytes.len() as u64;
+        clock
+            .block_on(credit.wait_for(|until| *until >= next))
+            .map_err(|_| Halt::CutOff)?;
+        let chunk = Chunk {
+            call: job.order.call.clone(),
+            offset,
+            bytes,
+        };
+        push(job, Piece::Bytes(chunk.encode()))?;
+        offset = next;
+    }
+    let more = read_up_to(&mut file, 1).map_err(|error| Halt::No(place.refusal(error)))?;
+    if !more.is_empty() {
+        return Err(Halt::Changed);
+    }
+    told.sha256 = hex(&hash.finalize());
+    Ok(told)
+}
+
+fn described(place: &Place<'_>, size: u64) -> FileRef {
+    let name = place.path.file_name().unwrap_or_default();
+    FileRef {
+        name: visible(&name.to_string_lossy()),
+        mime: mime_guess::from_path(&place.path)
+            .first_raw()
+            .unwrap_or("application/octet-stream")
+            .to_owned(),
+        size,
+        sha256: String::new(),
+    }
+}
+
+fn push(job: &Job, piece: Piece) -> Result<(), Halt> {
+    if *job.cancelled.borrow() {
+        return Err(Halt::CutOff);
+    }
+    let piece = FromTool::Piece {
+        call: job.order.call.clone(),
+        attempt: job.order.attempt,
+        piece,
+    };
+    job.courier
+        .pieces
+        .blocking_send(piece)
+        .map_err(|_| Halt::CutOff)
+}
+
+fn read_up_to(file: &mut File, most: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(most);
+    file.take(most as u64).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}

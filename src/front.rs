@@ -1,0 +1,269 @@
+//! What each route does, once its proof is there. The front looks up and passes on; the person's object does the work.
+
+use crate::channels::{Deed as Done, Inbound, telegram};
+use crate::config::Config;
+use crate::console::{Asset, SESSION_MILLIS};
+use crate::directory::Directory;
+use crate::door::console::{Visitor, cookie_name, is_from_own_page};
+use crate::door::{self, Verified};
+use crate::error::{Error, Result};
+use crate::http;
+use crate::routes::{self, Deed, Proof, Route};
+use crate::user::{ERRAND_HEADER, Errand, REFUSED_PAIRING, now};
+use ::http::HeaderMap;
+use futures::StreamExt;
+use protocol::call::CallId;
+use protocol::key::{encode, random_bytes, sha256_hex};
+use std::time::Duration;
+use worker::{Context, Env, Headers, Method, Request, RequestInit, Response, console_error, console_log};
+
+/// The most that a pairing request may hold, in bytes.
+const PAIR_LIMIT: usize = 8 * 1024;
+
+/// How long the front waits for Telegram when it tells a stranger.
+const NOTICE_LIMIT: Duration = Duration::from_secs(10);
+
+/// One request and all that is needed to judge it.
+struct Visit {
+    request: Request,
+    headers: HeaderMap,
+    /// Scheme, host and port, as the asker wrote them.
+    origin: String,
+    env: Env,
+    config: Config,
+    context: Context,
+}
+
+/// Answers a request: the table says who must prove themselves, and without proof nothing is told.
+pub(crate) async fn answer(request: Request, env: Env, context: Context) -> Result<Response> {
+    let method = request.method().to_string();
+    let Some((route, part)) = routes::find(&method, &request.path()) else {
+        return refuse(404);
+    };
+    let config = Config::read(|name| env.var(name).ok().map(|value| value.to_string()));
+    let origin = request.url()?.origin().ascii_serialization();
+    let headers = http::incoming_headers(&request);
+    let mut visit = Visit { request, headers, origin, env, config, context };
+    match route.proof {
+        Proof::Nothing => Ok(Response::ok("ok")?),
+        Proof::TelegramSecret => visit.telegram().await,
+        Proof::BridgeToken => visit.bridge().await,
+        Proof::PairingLink => visit.pair().await,
+        Proof::SignInLink => visit.sign_in(route, &part).await,
+        Proof::Session => visit.console(route, part).await,
+    }
+}
+
+/// The same few words for every refusal of a kind: whoever has no proof learns nothing from the answer.
+fn refuse(status: u16) -> Result<Response> {
+    let words = match status {
+        401 => "unauthorized",
+        403 => "forbidden",
+        413 => "too large",
+        503 => "unavailable",
+        _ => "not found",
+    };
+    Ok(Response::error(words, status)?)
+}
+
+impl Visit {
+    async fn telegram(&mut self) -> Result<Response> {
+        let Some(secret) = &self.config.telegram_webhook_secret else {
+            return closed("TELEGRAM_WEBHOOK_SECRET");
+        };
+        if self.config.telegram_token.is_none() {
+            return closed("TELEGRAM_BOT_TOKEN");
+        }
+        let pass = match door::telegram::check(&self.headers, secret) {
+            Ok(pass) => pass,
+            Err(refused) => {
+                console_log!("telegram webhook: {refused}");
+                return refuse(401);
+            }
+        };
+        let Some(body) = self.body(door::telegram::BODY_LIMIT).await? else {
+            return refuse(413);
+        };
+        match telegram::receive(&pass.seal(body)) {
+            Ok(Some(inbound)) => self.hear(inbound).await?,
+            Ok(None) => {}
+            // An update that is not understood would be retried for a day and block its chat: it is dropped, and said so here.
+            Err(garbage) => console_error!("telegram update dropped: {garbage}"),
+        }
+        Ok(Response::empty()?.with_status(200)) // a body would be executed as an API call
+    }
+
+    /// Passes on what a known person did; a stranger is told once that this is not for them.
+    async fn hear(&self, inbound: Inbound) -> Result<()> {
+        let directory = Directory::new(&self.env)?;
+        let known = directory.person("telegram", &inbound.sender).await?;
+        let person = match known {
+            Some(person) => Some(person),
+            None => self.claim(&directory, &inbound).await?,
+        };
+        let Some(person) = person else { return self.turn_away(&directory, &inbound).await };
+        let mut answer = self.send(&person, &Errand::Inbound { inbound, origin: self.origin.clone() }).await?;
+        if answer.status_code() >= 300 {
+            return Err(Error::Violation(answer.text().await?)); // not stored: Telegram shall try again
+        }
+        Ok(())
+    }
+
+    async fn claim(&self, directory: &Directory, inbound: &Inbound) -> Result<Option<String>> {
+        let (Some(claim), Done::Commanded { name, argument }) = (&self.config.owner_claim, &inbound.deed) else {
+            return Ok(None);
+        };
+        if name != "start" || !door::is_claim(argument, claim) {
+            return Ok(None);
+        }
+        directory.claim(claim.expose(), "telegram", &inbound.sender, now()).await
+    }
+
+    async fn turn_away(&self, directory: &Directory, inbound: &Inbound) -> Result<()> {
+        if !directory.meet_stranger("telegram", &inbound.sender, now()).await? {
+            return Ok(());
+        }
+        let Some(api) = self.config.telegram() else { return Ok(()) };
+        let text = format!(
+            "This is somebody's own Bernard, and it does not know you yet. Your Telegram id is {}; its owner can let you in.",
+            inbound.sender
+        );
+        let notice = api.send_plain(&inbound.chat, &text, &[]);
+        self.context.wait_until(async move {
+            if let Err(error) = http::send(notice, None, NOTICE_LIMIT).await {
+                console_log!("a stranger could not be told: {error}");
+            }
+        });
+        Ok(())
+    }
+
+    async fn bridge(&self) -> Result<Response> {
+        let Some(token) = door::bridge::bearer(&self.headers) else { return refuse(401) };
+        let Some(id) = door::bridge::claimed(token) else { return refuse(401) };
+        let row = Directory::new(&self.env)?.bridge(&id).await?;
+        let Some(caller) = row.and_then(|row| door::bridge::check(token, &row, now())) else { return refuse(401) };
+        let caller = caller.into_inner();
+        self.connect(&caller.user, &Errand::AcceptBridge { id: caller.id, token: caller.token }).await
+    }
+
+    async fn pair(&mut self) -> Result<Response> {
+        let Some(body) = self.body(PAIR_LIMIT).await? else { return refuse(413) };
+        if let Ok(request) = serde_json::from_slice::<protocol::pairing::Request>(&body)
+            && let Some(user) = Directory::new(&self.env)?.pairing(&request.pairing, now()).await?
+        {
+            return self.send(&user, &Errand::Pair { request }).await;
+        }
+        Ok(Response::from_json(&serde_json::json!({ "error": REFUSED_PAIRING }))?.with_status(401))
+    }
+
+    async fn sign_in(&self, route: Route, secret: &str) -> Result<Response> {
+        let directory = Directory::new(&self.env)?;
+        if route.deed == Deed::SignInPage {
+            let known = door::console::link(&directory, secret, now()).await?;
+            return known.map_or_else(|| Asset::SignInRefused.response(403), |_| Asset::SignIn.response(200));
+        }
+        if self.headers.contains_key(::http::header::ORIGIN) && !is_from_own_page(&self.headers, &self.origin) {
+            return Asset::SignInRefused.response(403);
+        }
+        let Some(visitor) = door::console::use_link(&directory, secret, now()).await? else {
+            return Asset::SignInRefused.response(403);
+        };
+        let session = encode(&random_bytes::<32>()?);
+        directory.open_session(&sha256_hex(session.as_bytes()), &visitor.get().user, now() + SESSION_MILLIS, now()).await?;
+        self.see_other("/console/", &self.set_cookie(&session, SESSION_MILLIS / 1000))
+    }
+
+    async fn console(&mut self, route: Route, part: String) -> Result<Response> {
+        let directory = Directory::new(&self.env)?;
+        let Some(visitor) = door::console::session(&directory, &self.headers, &self.origin, now()).await? else {
+            return if route.deed == Deed::ConsolePage { Asset::SignInRefused.response(401) } else { refuse(401) };
+        };
+        let changes = route.method != "GET" || route.deed == Deed::ConsoleLive;
+        if changes && !is_from_own_page(&self.headers, &self.origin) {
+            return refuse(403);
+        }
+        self.serve(&directory, route.deed, part, visitor).await
+    }
+
+    async fn serve(&self, directory: &Directory, deed: Deed, part: String, visitor: Verified<Visitor>) -> Result<Response> {
+        let Visitor { user, hash } = visitor.into_inner();
+        let origin = self.origin.clone();
+        match deed {
+            Deed::ConsolePage => Asset::Page.response(200),
+            Deed::ConsoleScript => Asset::Script.response(200),
+            Deed::ConsoleStyle => Asset::Style.response(200),
+            Deed::ConsoleLive => self.connect(&user, &Errand::AcceptPage { origin }).await,
+            Deed::ConsoleFile => self.send(&user, &Errand::File { call: CallId(part) }).await,
+            Deed::Bridges => self.send(&user, &Errand::Bridges).await,
+            Deed::PairLink => self.send(&user, &Errand::OfferPairing { origin }).await,
+            Deed::ConfirmBridge => self.send(&user, &Errand::ConfirmBridge { id: part }).await,
+            Deed::RevokeBridge => self.send(&user, &Errand::RevokeBridge { id: part }).await,
+            Deed::SignOut => {
+                directory.close_session(&hash).await?;
+                self.see_other("/console/", &self.set_cookie("", 0))
+            }
+            Deed::Health | Deed::TelegramUpdate | Deed::Bridge | Deed::Pair | Deed::SignInPage | Deed::SignIn => refuse(404),
+        }
+    }
+
+    fn set_cookie(&self, secret: &str, seconds: i64) -> String {
+        let secure = if self.origin.starts_with("https://") { "; Secure" } else { "" };
+        format!("{}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}", cookie_name(&self.origin))
+    }
+
+    fn see_other(&self, place: &str, cookie: &str) -> Result<Response> {
+        let headers = Headers::new();
+        headers.set("location", &format!("{}{place}", self.origin))?;
+        headers.set("set-cookie", cookie)?;
+        headers.set("cache-control", "no-store")?;
+        Ok(Response::empty()?.with_status(303).with_headers(headers))
+    }
+
+    /// An errand that is answered with JSON, a file or nothing.
+    async fn send(&self, user: &str, errand: &Errand) -> Result<Response> {
+        let mut init = RequestInit::new();
+        init.with_method(Method::Post).with_body(Some(errand.encode()?.into()));
+        self.object(user, Request::new_with_init("https://user/", &init)?).await
+    }
+
+    /// An errand that opens a WebSocket.
+    async fn connect(&self, user: &str, errand: &Errand) -> Result<Response> {
+        if self.headers.get("upgrade").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+            return refuse(404);
+        }
+        let headers = Headers::new();
+        headers.set("upgrade", "websocket")?;
+        headers.set(ERRAND_HEADER, &errand.encode()?)?;
+        let mut init = RequestInit::new();
+        init.with_headers(headers);
+        self.object(user, Request::new_with_init("https://user/", &init)?).await
+    }
+
+    async fn object(&self, user: &str, request: Request) -> Result<Response> {
+        let stub = self.env.durable_object("USER")?.get_by_name(user)?;
+        Ok(stub.fetch_with_request(request).await?)
+    }
+
+    /// The body, or `None` if it is longer than the limit: by its own word, or as it comes.
+    async fn body(&mut self, limit: usize) -> Result<Option<Vec<u8>>> {
+        let announced = self.headers.get(::http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        if announced.is_some_and(|length: usize| length > limit) {
+            return Ok(None);
+        }
+        let mut body = Vec::new();
+        let Ok(mut stream) = self.request.stream() else { return Ok(Some(body)) };
+        while let Some(piece) = stream.next().await {
+            body.extend_from_slice(&piece?);
+            if body.len() > limit {
+                return Ok(None);
+            }
+        }
+        Ok(Some(body))
+    }
+}
+
+/// A route whose secret is not configured is closed, and the operator is told which one.
+fn closed(secret: &str) -> Result<Response> {
+    console_error!("{secret} is not set: the route that needs it is closed");
+    refuse(503)
+}

@@ -1,0 +1,17 @@
+//! The tools that run in the Worker itself, beside the person's memory: one file each.
+
+pub mod memory;
+
+use crate::error::Result;
+use crate::user::db::Db;
+use protocol::call::{Outcome, ToolCall};
+
+/// Runs a tool. It only touches rows, so the caller can save its effect and its result in one transaction.
+pub fn run(db: &Db, conversation: &str, call: &ToolCall, now: i64) -> Result<Outcome> {
+    match call.tool.0.as_str() {
+        "memory.remember" => memory::remember(db, conversation, &call.arguments, now),
+        "memory.search" => memory::search(db, &call.arguments),
+        "memory.forget" => memory::forget(db, &call.arguments, now),
+        unknown => Ok(Outcome::failed(format!("no tool `{unknown}` runs here"))),
+    }
+}

@@ -1,0 +1,236 @@
+//! The console's pages: their sockets, and the rows of what they show.
+
+use super::db::Db;
+use super::{CONSOLE, Heart, PAGE_TAG, now, store};
+use crate::channels::console::{
+    FileCard, FromPage, Item, Message, MessageState, Speaker, ToPage, ToolLine, ToolState, receive,
+};
+use crate::channels::{Channel, Inbound, markup};
+use crate::error::{Error, Result};
+use agent::event::{Button, Decision};
+use agent::{Effect, Event, tool};
+use protocol::call::{CallId, FileRef, Outcome, ToolCall};
+use serde::Deserialize;
+use std::rc::Rc;
+use worker::{Response, WebSocket, WebSocketPair, console_log};
+
+/// How many items a page gets when it opens.
+const HISTORY: i64 = 100;
+
+/// How much of an outcome a tool's line shows, in characters.
+const DETAIL: usize = 4_000;
+
+#[derive(Deserialize)]
+struct Row {
+    item: String,
+}
+
+impl Heart {
+    pub(super) fn accept_page(self: &Rc<Self>, origin: &str) -> Result<Response> {
+        store::set_meta(&self.db, "origin", origin)?;
+        let pair = WebSocketPair::new()?;
+        self.state.accept_websocket_with_tags(&pair.server, &[PAGE_TAG]);
+        let mut rows: Vec<Row> =
+            self.db.all("SELECT item FROM items ORDER BY seq DESC LIMIT ?", &[(HISTORY + 1).into()])?;
+        let earlier = rows.len() > usize::try_from(HISTORY).unwrap_or(usize::MAX);
+        rows.truncate(usize::try_from(HISTORY).unwrap_or(usize::MAX));
+        let items = rows.iter().rev().map(|row| Ok(serde_json::from_str(&row.item)?)).collect::<Result<Vec<Item>>>()?;
+        let machine = store::load(&self.db, CONSOLE)?;
+        for frame in [
+            ToPage::History { items, earlier },
+            ToPage::Bridges { bridges: self.bridges()? },
+            ToPage::Working { on: !machine.is_idle() },
+        ] {
+            pair.server.send_with_str(frame.encode())?;
+        }
+        Ok(Response::from_websocket(pair.client)?)
+    }
+
+    pub(super) async fn page_said(self: &Rc<Self>, socket: &WebSocket, text: &str) -> Result<()> {
+        let frame = match receive(text) {
+            Ok(frame) => frame,
+            Err(garbage) => {
+                console_log!("page: {garbage}");
+                return Ok(socket.close(Some(1008), Some(garbage.to_string()))?);
+            }
+        };
+        let id = frame.id().clone();
+        if let FromPage::Say { text, .. } = &frame {
+            let item = spoken(id.as_str(), text, now());
+            if put_new(&self.db, &item)? {
+                self.show(&ToPage::Item { item });
+            }
+        }
+        let inbound = Inbound {
+            delivery: format!("console:{}", id.as_str()),
+            channel: Channel::Console,
+            sender: String::new(),
+            sender_name: String::new(),
+            chat: String::new(),
+            deed: frame.deed(),
+            at: now(),
+        };
+        self.take_in(inbound).await?;
+        Ok(socket.send_with_str(ToPage::Accepted { id }.encode())?)
+    }
+
+    /// Tells every open page. A page that has gone without a word is no reason to fail.
+    pub(super) fn show(&self, frame: &ToPage) {
+        let text = frame.encode();
+        for socket in self.state.get_websockets_with_tag(PAGE_TAG) {
+            let _ = socket.send_with_str(&text);
+        }
+    }
+
+    /// Tells every open page which machines are there.
+    pub(super) fn show_bridges(&self) -> Result<()> {
+        let bridges = self.bridges()?;
+        self.show(&ToPage::Bridges { bridges });
+        Ok(())
+    }
+}
+
+/// The items that some news in the console's conversation makes or changes, already stored.
+pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Result<Vec<Item>> {
+    let mut items = Vec::new();
+    match event {
+        Event::Finished { call, outcome, .. } => items.extend(change(db, call, |line| ended(line, outcome))?),
+        Event::Waiting { call, .. } => items.extend(change(db, call, |line| line.state = ToolState::Waiting)?),
+        Event::Decided { call, decision: Decision::No, .. } => {
+            items.extend(change(db, call, |line| line.state = ToolState::Denied)?);
+        }
+        Event::Said { .. }
+        | Event::Replied { .. }
+        | Event::ModelFailed { .. }
+        | Event::Decided { .. }
+        | Event::Sent { .. }
+        | Event::Notice { .. }
+        | Event::Stopped { .. } => {}
+    }
+    for effect in effects {
+        match effect {
+            Effect::Run { call, .. } => items.push(tool_line(call, ToolState::Running, now)),
+            Effect::AskPerson { call } => items.push(tool_line(call, ToolState::Asking, now)),
+            Effect::Cancel { call } => items.extend(change(db, call, |line| line.state = ToolState::Cancelled)?),
+            Effect::AskModel { .. } | Effect::Say { .. } | Effect::Abandon { .. } => {}
+        }
+    }
+    for item in &items {
+        put(db, item)?;
+    }
+    Ok(items)
+}
+
+fn change(db: &Db, call: &CallId, how: impl FnOnce(&mut ToolLine)) -> Result<Option<Item>> {
+    let Some(Item::Tool(mut line)) = get(db, &call.0)? else { return Ok(None) };
+    how(&mut line);
+    Ok(Some(Item::Tool(line)))
+}
+
+fn ended(line: &mut ToolLine, outcome: &Outcome) {
+    let (state, text) = match outcome {
+        Outcome::Done { text, .. } => (ToolState::Done, text.as_str()),
+        Outcome::Failed { reason } | Outcome::Interrupted { reason } => (ToolState::Failed, reason.as_str()),
+        Outcome::Denied { reason } => (ToolState::Denied, reason.as_str()),
+        Outcome::Cancelled => (ToolState::Cancelled, ""),
+    };
+    line.state = state;
+    line.detail = text.chars().take(DETAIL).collect();
+}
+
+fn tool_line(call: &ToolCall, state: ToolState, at: i64) -> Item {
+    let detail = literal(call);
+    Item::Tool(ToolLine { id: call.id.clone(), tool: call.tool.clone(), summary: tool::brief(call), state, detail, at })
+}
+
+/// A call as it is: the program's arguments as they would be typed, anything else as its JSON.
+pub(super) fn literal(call: &ToolCall) -> String {
+    let argv = call.arguments.get("argv").and_then(|argv| Vec::<String>::deserialize(argv).ok());
+    match argv {
+        Some(argv) => argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        None => format!("{} {}", call.tool, call.arguments),
+    }
+}
+
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("{word:?}") }
+}
+
+fn spoken(id: &str, text: &str, at: i64) -> Item {
+    Item::Message(Message {
+        id: id.to_owned(),
+        from: Speaker::Person,
+        html: String::new(),
+        text: text.to_owned(),
+        at,
+        buttons: Vec::new(),
+        state: MessageState::Said,
+    })
+}
+
+/// Something Bernard says.
+pub(super) fn said(id: &str, text: &str, buttons: &[Button], at: i64) -> Item {
+    Item::Message(Message {
+        id: id.to_owned(),
+        from: Speaker::Bernard,
+        html: markup::page(text),
+        text: markup::plain(text),
+        at,
+        buttons: buttons.to_vec(),
+        state: if buttons.is_empty() { MessageState::Said } else { MessageState::Asking },
+    })
+}
+
+/// Something Bernard asks.
+pub(super) fn asked(id: &str, text: &str, buttons: &[Button], at: i64) -> Item {
+    said(id, text, buttons, at)
+}
+
+/// A question with its answer.
+pub(super) fn answered(message: Message, action: &str) -> Message {
+    Message { state: MessageState::Answered(action.to_owned()), ..message }
+}
+
+/// A file that was handed over.
+pub(super) fn file_card(call: &CallId, file: &FileRef, at: i64) -> Item {
+    Item::File(FileCard {
+        id: CallId(format!("{call}-file")),
+        name: file.name.clone(),
+        mime: file.mime.clone(),
+        size: file.size,
+        href: format!("/console/files/{call}"),
+        at,
+    })
+}
+
+fn id_of(item: &Item) -> &str {
+    match item {
+        Item::Message(message) => &message.id,
+        Item::Tool(line) => &line.id.0,
+        Item::File(card) => &card.id.0,
+        Item::Notice(notice) => &notice.id,
+    }
+}
+
+/// The item of that id.
+pub(super) fn get(db: &Db, id: &str) -> Result<Option<Item>> {
+    let row: Option<Row> = db.first("SELECT item FROM items WHERE id = ?", &[id.into()])?;
+    row.map(|row| serde_json::from_str(&row.item).map_err(Error::from)).transpose()
+}
+
+/// Stores an item, in the place of the one with its id if there is one.
+pub(super) fn put(db: &Db, item: &Item) -> Result<()> {
+    db.run(
+        "INSERT INTO items (id, item) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET item = excluded.item",
+        &[id_of(item).into(), (&serde_json::to_string(item)?).into()],
+    )
+}
+
+/// Stores an item unless one with its id is there; true if it was new.
+pub(super) fn put_new(db: &Db, item: &Item) -> Result<bool> {
+    db.changed(
+        "INSERT INTO items (id, item) VALUES (?, ?) ON CONFLICT (id) DO NOTHING RETURNING 1",
+        &[id_of(item).into(), (&serde_json::to_string(item)?).into()],
+    )
+}

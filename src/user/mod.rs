@@ -1,0 +1,208 @@
+//! One person's Durable Object: its doors. Each thing that arrives becomes an [`Event`](agent::Event) for the agent, or an errand done here.
+//!
+//! *Decide, save, act* is in [`step`]; what each effect does is in [`perform`]; the rest is one file an idea.
+
+mod bridges;
+mod commands;
+mod console;
+mod courier;
+pub mod db;
+mod files;
+mod pairing;
+mod perform;
+mod step;
+mod store;
+mod think;
+
+pub(crate) use pairing::REFUSED as REFUSED_PAIRING;
+
+use crate::channels::Inbound;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use agent::event::AskId;
+use db::Db;
+use files::Partial;
+use protocol::call::CallId;
+use protocol::{PING, PONG};
+use serde::{Deserialize, Serialize};
+use std::cell::{Cell, RefCell};
+use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
+use worker::{
+    DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage, WebSocketRequestResponsePair,
+    console_error, durable_object,
+};
+
+/// The console's conversation; each chat elsewhere has its own, named `<channel>:<chat>`.
+pub(crate) const CONSOLE: &str = "console";
+
+/// The tag of the sockets that bridges hold.
+const BRIDGE_TAG: &str = "bridge";
+
+/// The tag of the sockets that console pages hold.
+const PAGE_TAG: &str = "page";
+
+/// The header that carries an errand which opens a WebSocket.
+pub(crate) const ERRAND_HEADER: &str = "x-bernard-errand";
+
+/// What the front of the Worker asks of a person's object. Only the Worker itself can reach it.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub(crate) enum Errand {
+    /// Take what the person did in a chat app.
+    Inbound { inbound: Inbound, origin: String },
+    /// Make a pairing link.
+    OfferPairing { origin: String },
+    /// Judge a machine's request to be paired.
+    Pair { request: protocol::pairing::Request },
+    /// List the machines.
+    Bridges,
+    /// The owner has seen the same words twice.
+    ConfirmBridge { id: String },
+    /// The owner wants a machine out.
+    RevokeBridge { id: String },
+    /// Take a machine's socket; its token has been checked, its one-time id has not.
+    AcceptBridge { id: String, token: String },
+    /// Take a console page's socket.
+    AcceptPage { origin: String },
+    /// Hand over a file.
+    File { call: CallId },
+}
+
+/// One person's Durable Object.
+#[durable_object]
+pub struct UserObject {
+    heart: Rc<Heart>,
+}
+
+/// What the object holds while it is awake. Nothing here matters after a restart: the rows are the truth.
+struct Heart {
+    state: State,
+    env: Env,
+    db: Db,
+    config: Config,
+    /// Effects that are being performed.
+    in_flight: RefCell<HashSet<String>>,
+    /// Questions to the model that nobody waits for any more.
+    abandoned: RefCell<HashSet<AskId>>,
+    /// The ends of files that are too short for a row yet.
+    partial: RefCell<HashMap<CallId, Partial>>,
+    /// Chats in which the typing sign is kept up.
+    typing: RefCell<HashSet<String>>,
+    /// When the alarm rings, as far as this instance knows.
+    alarm_at: Cell<i64>,
+    /// Whether this instance has looked for what an earlier one left undone.
+    awake: Cell<bool>,
+}
+
+impl DurableObject for UserObject {
+    fn new(state: State, env: Env) -> Self {
+        let config = Config::read(|name| env.var(name).ok().map(|value| value.to_string()));
+        let db = Db::new(&state);
+        if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
+            state.set_websocket_auto_response(&pair);
+        }
+        let heart = Heart {
+            state,
+            env,
+            db,
+            config,
+            in_flight: RefCell::default(),
+            abandoned: RefCell::default(),
+            partial: RefCell::default(),
+            typing: RefCell::default(),
+            alarm_at: Cell::new(0),
+            awake: Cell::new(false),
+        };
+        Self { heart: Rc::new(heart) }
+    }
+
+    async fn fetch(&self, request: Request) -> worker::Result<Response> {
+        let heart = &self.heart;
+        heart.wake()?;
+        Ok(heart.answer(request).await?)
+    }
+
+    async fn alarm(&self) -> worker::Result<Response> {
+        if let Err(error) = self.heart.ring().await {
+            console_error!("alarm: {error}");
+            self.heart.arm_in(step::BACKSTOP_MILLIS).await; // an alarm that gives up would leave a turn behind for good
+        }
+        Response::empty()
+    }
+
+    async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> worker::Result<()> {
+        if let Err(error) = self.heart.heard(&socket, message).await {
+            console_error!("socket: {error}");
+        }
+        Ok(())
+    }
+
+    async fn websocket_close(&self, socket: WebSocket, _code: usize, _reason: String, _clean: bool) -> worker::Result<()> {
+        self.heart.gone(&socket);
+        Ok(())
+    }
+
+    async fn websocket_error(&self, socket: WebSocket, _error: worker::Error) -> worker::Result<()> {
+        self.heart.gone(&socket);
+        Ok(())
+    }
+}
+
+impl Heart {
+    /// Makes the tables and takes up what an earlier instance left undone; once an instance.
+    fn wake(self: &Rc<Self>) -> Result<()> {
+        if !self.awake.get() {
+            self.db.migrate()?;
+            self.awake.set(true);
+            self.resume()?;
+        }
+        Ok(())
+    }
+
+    async fn answer(self: &Rc<Self>, mut request: Request) -> Result<Response> {
+        let errand = match request.headers().get(ERRAND_HEADER)? {
+            Some(errand) => serde_json::from_str(&errand)?,
+            None => serde_json::from_str(&request.text().await?)?,
+        };
+        match errand {
+            Errand::Inbound { inbound, origin } => self.take(inbound, &origin).await,
+            Errand::OfferPairing { origin } => self.offer_pairing_to_page(&origin).await,
+            Errand::Pair { request } => self.pair(&request).await,
+            Errand::Bridges => Ok(Response::from_json(&serde_json::json!({ "bridges": self.bridges()? }))?),
+            Errand::ConfirmBridge { id } => answer_to(self.confirm_bridge(&id).await?),
+            Errand::RevokeBridge { id } => answer_to(self.revoke_bridge(&id).await?),
+            Errand::AcceptBridge { id, token } => self.accept_bridge(&id, &token),
+            Errand::AcceptPage { origin } => self.accept_page(&origin),
+            Errand::File { call } => self.hand_over(&call),
+        }
+    }
+
+    async fn heard(self: &Rc<Self>, socket: &WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+        self.wake()?;
+        let tags = self.state.get_tags(socket);
+        let from_bridge = tags.iter().any(|tag| tag == BRIDGE_TAG);
+        match message {
+            WebSocketIncomingMessage::String(text) if from_bridge => self.bridge_said(socket, &text),
+            WebSocketIncomingMessage::Binary(bytes) if from_bridge => self.bridge_sent(socket, &bytes),
+            WebSocketIncomingMessage::String(text) => self.page_said(socket, &text).await,
+            WebSocketIncomingMessage::Binary(_) => Err(Error::Violation("a page sends no binary frames".into())),
+        }
+    }
+
+    fn gone(self: &Rc<Self>, socket: &WebSocket) {
+        if self.state.get_tags(socket).iter().any(|tag| tag == BRIDGE_TAG) && self.wake().is_ok() {
+            self.bridge_gone(socket);
+        }
+    }
+}
+
+fn answer_to(found: bool) -> Result<Response> {
+    let status = if found { 200 } else { 404 };
+    Ok(Response::from_json(&serde_json::json!({ "ok": found }))?.with_status(status))
+}
+
+/// Now, in milliseconds since 1970.
+pub(crate) fn now() -> i64 {
+    i64::try_from(worker::Date::now().as_millis()).unwrap_or(i64::MAX)
+}

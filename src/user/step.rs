@@ -1,0 +1,124 @@
+//! Decide, save, act. Nothing here is `async` between loading and saving, so no two events can interleave in one object.
+
+use super::db::Db;
+use super::{CONSOLE, Heart, console, now, store};
+use crate::channels::console::ToPage;
+use crate::error::Result;
+use agent::{Effect, Event};
+use std::rc::Rc;
+use std::time::Duration;
+use worker::{Delay, console_error};
+
+/// How long after an event the alarm looks whether its work was done: an evicted or crashed object resumes then.
+pub(super) const BACKSTOP_MILLIS: i64 = 20_000;
+
+/// How long an alarm stays up for work under way. The runtime allows fifteen minutes.
+const WATCH: Duration = Duration::from_secs(10 * 60);
+
+/// How often it looks.
+const LOOK: Duration = Duration::from_millis(500);
+
+impl Heart {
+    /// Tells the agent what happened, saves what it decided, and starts what it asked for.
+    pub(super) fn step(self: &Rc<Self>, conversation: &str, event: &Event) -> Result<()> {
+        self.step_if(conversation, |_| Ok(Some(event.clone()))).map(|_| ())
+    }
+
+    /// The same for news that is only known inside the transaction: rows that go with it are saved with it. False if there was none.
+    pub(super) fn step_if(self: &Rc<Self>, conversation: &str, news: impl Fn(&Db) -> Result<Option<Event>>) -> Result<bool> {
+        let saved = self.db.transaction(|db| {
+            let Some(event) = news(db)? else { return Ok(None) };
+            let mut machine = store::load(db, conversation)?;
+            let effects = machine.handle(event.clone());
+            store::save(db, conversation, &mut machine)?;
+            let items = if conversation == CONSOLE { console::note(db, &event, &effects, now())? } else { Vec::new() };
+            Ok(Some((effects, items)))
+        })?;
+        let Some((effects, items)) = saved else { return Ok(false) };
+        for item in items {
+            self.show(&ToPage::Item { item });
+        }
+        self.act(conversation, effects);
+        Ok(true)
+    }
+
+    /// Starts effects, each at most once at a time.
+    pub(super) fn act(self: &Rc<Self>, conversation: &str, effects: Vec<Effect>) {
+        for effect in effects {
+            let name = name(conversation, &effect);
+            if !self.in_flight.borrow_mut().insert(name.clone()) {
+                continue;
+            }
+            let (heart, conversation) = (Rc::clone(self), conversation.to_owned());
+            self.state.wait_until(async move {
+                heart.arm_in(BACKSTOP_MILLIS).await;
+                let performed = heart.perform(&conversation, effect).await;
+                heart.in_flight.borrow_mut().remove(&name);
+                if let Err(error) = performed {
+                    console_error!("{name}: {error}");
+                }
+            });
+        }
+    }
+
+    /// Starts again what is awaited and not under way.
+    pub(super) fn resume(self: &Rc<Self>) -> Result<()> {
+        for (conversation, effects) in store::outstanding(&self.db)? {
+            self.act(&conversation, effects);
+        }
+        Ok(())
+    }
+
+    /// The alarm: resumes, stays up while there is work, and comes again while there may be more.
+    pub(super) async fn ring(self: &Rc<Self>) -> Result<()> {
+        self.alarm_at.set(0);
+        self.wake()?;
+        self.resume()?;
+        let until = now() + i64::try_from(WATCH.as_millis()).unwrap_or(i64::MAX);
+        while !self.in_flight.borrow().is_empty() && now() < until {
+            Delay::from(LOOK).await;
+        }
+        store::prune(&self.db, now())?;
+        let unfinished = store::outstanding(&self.db)?.iter().any(|(_, effects)| effects.iter().any(goes_on_by_itself));
+        if unfinished {
+            self.arm_in(BACKSTOP_MILLIS).await;
+        }
+        Ok(())
+    }
+
+    /// Sets the alarm unless one rings sooner. Setting it writes a row, so it is not moved with each event.
+    pub(super) async fn arm_in(&self, millis: i64) {
+        let at = now() + millis;
+        let set = self.alarm_at.get();
+        if set > now() && set <= at {
+            return;
+        }
+        self.alarm_at.set(at);
+        let wait = Duration::from_millis(u64::try_from(millis).unwrap_or(0));
+        if let Err(error) = self.state.storage().set_alarm(wait).await {
+            self.alarm_at.set(0);
+            console_error!("setting the alarm: {error}");
+        }
+    }
+}
+
+/// Whether an effect needs no one else's doing: a person's yes and an absent machine announce themselves.
+fn goes_on_by_itself(effect: &Effect) -> bool {
+    match effect {
+        Effect::AskModel { .. } | Effect::Say { .. } => true,
+        Effect::Run { place, .. } => *place == protocol::tools::Place::Worker,
+        Effect::AskPerson { .. } | Effect::Cancel { .. } | Effect::Abandon { .. } => false,
+    }
+}
+
+/// Names what is under way. All that is said in a conversation goes through one courier, so that it keeps its order.
+fn name(conversation: &str, effect: &Effect) -> String {
+    match effect {
+        Effect::AskModel { ask, .. } => format!("ask {}", ask.0),
+        Effect::Run { call, .. } => format!("run {}", call.id),
+        Effect::AskPerson { call } => format!("question {}", call.id),
+        Effect::Say { .. } => format!("courier {conversation}"),
+        Effect::Cancel { call } => format!("cancel {call}"),
+        Effect::Abandon { ask } => format!("abandon {}", ask.0),
+    }
+}

@@ -1,0 +1,435 @@
+//! Model servers on loopback, in two vendors' dialects: they answer from a script, streamed in awkward pieces, and
+//! refuse every request that is not as published.
+
+use super::dialect;
+use super::person::PATIENCE;
+use super::server::{Cut, Server};
+use axum::Router;
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use futures::stream::{self, Stream, StreamExt};
+use serde_json::Value;
+use std::collections::VecDeque;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// No prompt of a test comes near it.
+const REQUEST_LIMIT: usize = 4 * 1024 * 1024;
+
+/// Whose API is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// `POST /v1/messages`.
+    Anthropic,
+    /// `POST /v1/chat/completions`.
+    OpenAi,
+}
+
+/// One entry of a script: what the model does when it is next asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Next {
+    /// It speaks and calls tools; names are Bernard's own, such as `files.list`.
+    Replies(Reply),
+    /// It answers with this status, in the form that its API gives to that status.
+    Refuses(u16),
+    /// The prompt is longer than its window.
+    Overflows,
+    /// The connection is reset before any answer.
+    Resets,
+    /// The answer breaks off after this many bytes.
+    BreaksOff(Reply, usize),
+    /// The answer's head comes, then nothing more.
+    Stalls,
+}
+
+/// What a model says.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Reply {
+    /// Its words.
+    pub(crate) text: String,
+    /// Its tool calls.
+    pub(crate) calls: Vec<(String, Value)>,
+}
+
+/// How an answer is cut on the wire.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Cutting {
+    /// Bytes in a piece.
+    pub(crate) size: usize,
+    /// Whether lines end in `\r\n`, so that a cut can fall between the two.
+    pub(crate) crlf: bool,
+}
+
+/// The fake; it ends with this value.
+#[derive(Debug)]
+pub(crate) struct FakeModel {
+    /// What the vendor's `…_API_URL` has to be.
+    pub(crate) url: String,
+    shared: Arc<Shared>,
+    _server: Server,
+}
+
+/// Whether a holder of this key may ask this, by the published format; else status and words of the refusal.
+type Judge = fn(&HeaderMap, &str, &Value) -> Result<(), (u16, String)>;
+
+#[derive(Debug)]
+struct Shared {
+    dialect: Dialect,
+    key: String,
+    desk: Mutex<Desk>,
+    asked: watch::Sender<usize>,
+}
+
+#[derive(Debug)]
+struct Desk {
+    script: VecDeque<Next>,
+    otherwise: Option<Next>,
+    cutting: Cutting,
+    requests: Vec<Value>,
+    violations: Vec<String>,
+}
+
+impl FakeModel {
+    /// Starts the fake for holders of `key`.
+    pub(crate) async fn start(dialect: Dialect, key: &str) -> Self {
+        let cutting = Cutting {
+            size: 7,
+            crlf: false,
+        };
+        let desk = Desk {
+            script: VecDeque::new(),
+            otherwise: None,
+            cutting,
+            requests: Vec::new(),
+            violations: Vec::new(),
+        };
+        let shared = Arc::new(Shared {
+            dialect,
+            key: key.to_owned(),
+            desk: Mutex::new(desk),
+            asked: watch::Sender::new(0),
+        });
+        let server = Server::start(Router::new().fallback(serve).with_state(shared.clone())).await;
+        let prefix = match dialect {
+            Dialect::Anthropic => "",
+            Dialect::OpenAi => "/v1",
+        };
+        Self {
+            url: format!("{}{prefix}", server.url),
+            shared,
+            _server: server,
+        }
+    }
+
+    /// Adds to the script.
+    pub(crate) fn then(&self, next: Next) -> &Self {
+        self.shared.desk().script.push_back(next);
+        self
+    }
+
+    /// Adds to the script: these words.
+    pub(crate) fn then_says(&self, text: &str) -> &Self {
+        self.then(Next::Replies(Reply::text(text)))
+    }
+
+    /// Adds to the script: these tool calls, all in one reply.
+    pub(crate) fn then_calls(&self, calls: &[(&str, Value)]) -> &Self {
+        let calls = calls
+            .iter()
+            .map(|(name, arguments)| ((*name).to_owned(), arguments.clone()))
+            .collect();
+        self.then(Next::Replies(Reply {
+            text: "Einen Moment — ich schaue nach. 🐚".to_owned(),
+            calls,
+        }))
+    }
+
+    /// What the model does whenever its script is at its end; `None` makes being asked then a fault.
+    pub(crate) fn otherwise(&self, next: Option<Next>) -> &Self {
+        self.shared.desk().otherwise = next;
+        self
+    }
+
+    /// Cuts all further answers this way.
+    pub(crate) fn cut(&self, cutting: Cutting) {
+        self.shared.desk().cutting = cutting;
+    }
+
+    /// All requests that were as published, in order.
+    pub(crate) fn requests(&self) -> Vec<Value> {
+        self.shared.desk().requests.clone()
+    }
+
+    /// Waits until the model has been asked `count` times in all.
+    pub(crate) async fn was_asked(&self, count: usize) {
+        let mut asked = self.shared.asked.subscribe();
+        let wait = timeout(PATIENCE, asked.wait_for(|asked| *asked >= count)).await;
+        assert!(
+            wait.is_ok(),
+            "the model was asked {} times, not {count}",
+            self.requests().len()
+        );
+    }
+
+    /// Everything that was not as published, and what the script did not foresee or still waits for.
+    pub(crate) fn violations(&self) -> Vec<String> {
+        let desk = self.shared.desk();
+        let unused = desk
+            .script
+            .iter()
+            .map(|next| format!("the model was never asked for {next:?}"));
+        desk.violations.iter().cloned().chain(unused).collect()
+    }
+}
+
+impl Reply {
+    /// Only words.
+    pub(crate) fn text(text: &str) -> Self {
+        Self {
+            text: text.to_owned(),
+            calls: Vec::new(),
+        }
+    }
+}
+
+impl Shared {
+    fn desk(&self) -> MutexGuard<'_, Desk> {
+        self.desk.lock().expect("no handler panics at the desk")
+    }
+
+    fn judge(
+        &self,
+        method: &Method,
+        path: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Value, (u16, String)> {
+        let (expected, judge): (_, Judge) = match self.dialect {
+            Dialect::Anthropic => ("/v1/messages", dialect::anthropic::judge),
+            Dialect::OpenAi => ("/v1/chat/completions", dialect::openai::judge),
+        };
+        if (method, path) != (&Method::POST, expected) {
+            return Err((404, format!("{method} {path} is not {expected}")));
+        }
+        let kind = headers
+            .get(header::CONTENT_TYPE)
+            .and_then(|kind| kind.to_str().ok())
+            .unwrap_or_default();
+        if !kind.starts_with("application/json") {
+            return Err((400, format!("content type {kind:?}")));
+        }
+        let request = serde_json::from_slice(body).map_err(|error| (400, error.to_string()))?;
+        judge(headers, &self.key, &request)?;
+        Ok(request)
+    }
+
+    fn refusal(&self, status: u16, message: &str) -> Response {
+        let body = match self.dialect {
+            Dialect::Anthropic => dialect::anthropic::error(status, message),
+            Dialect::OpenAi => dialect::openai::error(status, message),
+        };
+        let status = StatusCode::from_u16(status).expect("scripts name statuses");
+        let mut response = (
+            status,
+            [(header::CONTENT_TYPE, "application/json")],
+            body.to_string(),
+        )
+            .into_response();
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            response
+                .headers_mut()
+                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+        }
+        response
+    }
+
+    /// The whole answer as the API streams it.
+    fn speak(&self, reply: &Reply, request: &Value, number: usize, crlf: bool) -> Vec<u8> {
+        let text = match self.dialect {
+            Dialect::Anthropic => dialect::anthropic::speak(reply, request, number),
+            Dialect::OpenAi => dialect::openai::speak(reply, request, number),
+        };
+        if crlf {
+            text.replace('\n', "\r\n")
+        } else {
+            text
+        }
+        .into_bytes()
+    }
+}
+
+async fn serve(
+    State(shared): State<Arc<Shared>>,
+    ConnectInfo(cut): ConnectInfo<Cut>,
+    request: Request,
+) -> Response {
+    let (head, body) = request.into_parts();
+    let body = to_bytes(body, REQUEST_LIMIT).await.unwrap_or_default();
+    let request = match shared.judge(&head.method, head.uri.path(), &head.headers, &body) {
+        Ok(request) => request,
+        Err((status, why)) => {
+            shared
+                .desk()
+                .violations
+                .push(format!("{:?} answered {status}: {why}", shared.dialect));
+            return shared.refusal(status, &why);
+        }
+    };
+    let (next, cutting, number) = {
+        let mut desk = shared.desk();
+        desk.requests.push(request.clone());
+        (
+            desk.script.pop_front().or_else(|| desk.otherwise.clone()),
+            desk.cutting,
+            desk.requests.len(),
+        )
+    };
+    shared.asked.send_replace(number);
+    match next {
+        Some(Next::Replies(reply)) => stream(pieces(
+            &shared.speak(&reply, &request, number, cutting.crlf),
+            cutting.size,
+        )),
+        Some(Next::BreaksOff(reply, after)) => {
+            let mut whole = shared.speak(&reply, &request, number, cutting.crlf);
+            whole.truncate(after);
+            let broken = stream::once(async { Err(io::ErrorKind::ConnectionReset.into()) });
+            stream(pieces(&whole, cutting.size).chain(broken))
+        }
+        Some(Next::Stalls) => stream(stream::pending()),
+        Some(Next::Refuses(status)) => shared.refusal(status, "as the script says"),
+        Some(Next::Overflows) => shared.refusal(400, dialect::OVERFLOW),
+        Some(Next::Resets) => {
+            cut.now();
+            StatusCode::OK.into_response()
+        }
+        None => {
+            shared.desk().violations.push(format!(
+                "{:?} was asked, but its script had ended",
+                shared.dialect
+            ));
+            shared.refusal(500, "the script has ended")
+        }
+    }
+}
+
+fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {
+    (
+        [(header::CONTENT_TYPE, "text/event-stream; charset=utf-8")],
+        Body::from_stream(pieces),
+    )
+        .into_response()
+}
+
+/// Pieces of this size, each handed to the socket before the next is made.
+fn pieces(whole: &[u8], size: usize) -> impl Stream<Item = io::Result<Bytes>> + Send + use<> {
+    let pieces: Vec<Bytes> = whole.chunks(size).map(Bytes::copy_from_slice).collect();
+    stream::iter(pieces).then(|piece| async {
+        tokio::task::yield_now().await;
+        Ok(piece)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    async fn ask(model: &FakeModel, request: &Value) -> (u16, String) {
+        let client = reqwest::Client::new();
+        let request = match model.shared.dialect {
+            Dialect::Anthropic => client
+                .post(format!("{}/v1/messages", model.url))
+                .header("x-api-key", "key")
+                .header("anthropic-version", "2023-06-01")
+                .json(request),
+            Dialect::OpenAi => client
+                .post(format!("{}/chat/completions", model.url))
+                .bearer_auth("key")
+                .json(request),
+        };
+        let answer = request.send().await.expect("an answer");
+        (
+            answer.status().as_u16(),
+            answer.text().await.expect("a body"),
+        )
+    }
+
+    #[tokio::test]
+    async fn anthropics_rules_are_kept_and_its_stream_is_spoken() {
+        let model = FakeModel::start(Dialect::Anthropic, "key").await;
+        model.cut(Cutting {
+            size: 1,
+            crlf: true,
+        });
+        let schema = json!({"type": "object"});
+        let mut request = json!({
+            "model": "m", "max_tokens": 9, "stream": true,
+            "tools": [{"name": "files_list", "description": "lists", "input_schema": schema}],
+            "messages": [{"role": "user", "content": "hi"}],
+        });
+        model.then_calls(&[("files.list", json!({"path": "é"}))]);
+        let (status, stream) = ask(&model, &request).await;
+        assert_eq!(status, 200);
+        assert!(
+            stream.starts_with("event: message_start\r\ndata: {"),
+            "{stream}"
+        );
+        assert!(
+            stream.contains(r#""name":"files_list""#) && stream.ends_with("\r\n\r\n"),
+            "{stream}"
+        );
+
+        let called = json!({"role": "assistant", "content": [{"type": "tool_use", "id": "a", "name": "files_list", "input": {}}]});
+        request["messages"] =
+            json!([{"role": "user", "content": "hi"}, called, {"role": "user", "content": "and?"}]);
+        let (status, body) = ask(&model, &request).await;
+        assert!(
+            status == 400 && body.contains("without tool_result"),
+            "{body}"
+        );
+        assert_eq!(model.violations().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn openais_rules_are_kept_and_its_stream_is_spoken() {
+        let model = FakeModel::start(Dialect::OpenAi, "key").await;
+        let mut request = json!({
+            "model": "m", "max_tokens": 9, "stream": true, "stream_options": {"include_usage": true},
+            "messages": [{"role": "system", "content": "be kind"}, {"role": "user", "content": "hi"}],
+        });
+        model.then_says("hello");
+        let (status, stream) = ask(&model, &request).await;
+        assert_eq!(status, 200);
+        assert!(
+            stream.contains(r#""completion_tokens":89"#) && stream.ends_with("data: [DONE]\n\n"),
+            "{stream}"
+        );
+
+        request["tools"] = json!([{"type": "function", "function": {"name": "files.list", "description": "", "parameters": {}}}]);
+        let (status, body) = ask(&model, &request).await;
+        assert!(status == 400 && body.contains("does not fit"), "{body}");
+        assert_eq!(model.violations().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_reset_and_a_broken_stream_reach_the_asker_as_errors() {
+        let model = FakeModel::start(Dialect::OpenAi, "key").await;
+        let request = json!({"model": "m", "max_tokens": 9, "stream": true, "messages": [{"role": "user", "content": "hi"}]});
+        let ask = async || {
+            let asked = reqwest::Client::new()
+                .post(format!("{}/chat/completions", model.url))
+                .bearer_auth("key");
+            asked.json(&request).send().await?.bytes().await
+        };
+        model.then(Next::Resets);
+        assert!(ask().await.is_err(), "a reset went unnoticed");
+        model.then(Next::BreaksOff(Reply::text("half a sentence"), 200));
+        assert!(ask().await.is_err(), "a broken stream went unnoticed");
+        assert_eq!(model.violations(), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,12 @@
+//! End to end: the built Worker on workerd and the real bridge, between a Telegram and model servers that forgive nothing.
+//!
+//! Needs what `cargo xtask build-worker` and `cargo build -p local-bridge` leave behind.
+
+mod kit;
+
+mod actions;
+mod doors;
+mod memory;
+mod models;
+mod page;
+mod storms;

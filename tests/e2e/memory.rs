@@ -1,0 +1,47 @@
+//! What is remembered: after a restart, in every conversation of that person, in no other person's.
+
+use crate::kit::World;
+use crate::kit::console::Console;
+
+#[tokio::test]
+async fn what_one_person_told_is_known_after_a_power_cut_and_to_nobody_else() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    let bob = world.member(1_000_002).await;
+    let _home = world.machine(&ada, "mac-mini").await;
+
+    ada.says("remember that my dentist is Doctor Periwinkle")
+        .await;
+    ada.hears_something().await;
+    let repeated = ada.text_update("list playground");
+    ada.delivers(&repeated).await;
+    ada.hears("notes.txt").await;
+
+    world.runtime.kill().await;
+    world.runtime.start_again().await;
+
+    // What was delivered before the cut is known after it.
+    ada.delivers(&repeated).await;
+    ada.says("what do you know about my dentist").await;
+    ada.hears("Periwinkle").await;
+    ada.says("read playground/notes.txt").await;
+    ada.hears("sea salt").await;
+    assert_eq!(
+        ada.times_heard("budget.csv"),
+        1,
+        "a delivery was served again after the cut"
+    );
+
+    let mut console = Console::sign_in(&world.runtime.url, &world.sign_in_link(&ada).await).await;
+    console.says("what do you know about my dentist").await;
+    console.hears("Periwinkle").await;
+
+    bob.says("what do you know about my dentist").await;
+    bob.hears_something().await;
+    assert_eq!(
+        bob.times_heard("Periwinkle"),
+        0,
+        "one person's memory was told to another"
+    );
+    world.ends_well();
+}

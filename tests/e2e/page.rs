@@ -1,0 +1,47 @@
+//! The console in a real browser, driven by `tests/console/browser.mjs`.
+
+use crate::kit::World;
+use crate::kit::runtime::node;
+use serde_json::Value;
+use std::path::Path;
+use std::time::Duration;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+/// A browser starts slowly on two busy cores.
+const BROWSER_TIMEOUT: Duration = Duration::from_mins(3);
+
+#[tokio::test]
+async fn a_person_signs_in_once_by_link_writes_and_sees_answer_and_work() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    let _home = world.machine(&ada, "mac-mini").await;
+    let link = world.sign_in_link(&ada).await;
+
+    let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut browser = Command::new(node(repository));
+    browser
+        .arg(repository.join("tests/console/browser.mjs"))
+        .arg(&link)
+        .arg(world.folder())
+        .kill_on_drop(true);
+    let output = timeout(BROWSER_TIMEOUT, browser.output())
+        .await
+        .expect("the browser ends")
+        .expect("node can be started");
+    let (out, err) = (
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr),
+    );
+    assert!(
+        output.status.success(),
+        "the console failed in the browser:\n{out}\n{err}"
+    );
+    let report: Value = out
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .expect("a line of JSON");
+    assert_eq!(report["ok"], true, "{report:#}");
+    world.ends_well();
+}

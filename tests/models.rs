@@ -1,5 +1,11 @@
 //! The model codecs against streams and refusals as the providers publish them, and the `offline` model through the whole loop.
 
+#![expect(
+    clippy::unwrap_used,
+    reason = "a helper of a test fails as the test does"
+)]
+#![expect(clippy::too_many_lines, reason = "the long functions are tables")]
+
 use agent::event::{ModelFailure, Reply, Stop, Usage, Wish};
 use agent::prompt::{Prompt, Shown, Turn};
 use agent::tool;
@@ -1127,7 +1133,9 @@ mod offline {
         let path = argument("path");
         let known = FILES.contains(&path.as_str());
         match tool {
-            "files.list" if path.is_empty() => Outcome::done("playground/"),
+            "files.list" if path.is_empty() => {
+                Outcome::done("folders on this machine:\nplayground/  (write)")
+            }
             "files.list"
                 if FILES
                     .iter()
@@ -1136,7 +1144,7 @@ mod offline {
                 let below = FILES
                     .iter()
                     .filter_map(|file| file.strip_prefix(&format!("{path}/")));
-                Outcome::done(below.collect::<Vec<_>>().join("\n"))
+                Outcome::done(format!("{path}/\n{}", below.collect::<Vec<_>>().join("\n")))
             }
             "files.search" => {
                 let query = argument("query").to_lowercase();
@@ -1157,16 +1165,19 @@ mod offline {
                 "{} was sent to the person",
                 path.rsplit('/').next().unwrap()
             )),
-            "files.write" => Outcome::done("wrote 12 bytes"),
+            "files.write" => Outcome::done(format!("wrote {path} (12 B)")),
             "files.list" | "files.read" | "files.send" => {
                 Outcome::failed(format!("{path} is not below a root"))
             }
             "shell.run" => Outcome::done("On branch main"),
-            "memory.remember" => Outcome::done("remembered"),
+            "memory.remember" => Outcome::done(format!("remembered: {}", argument("text"))),
             "memory.search" if argument("query").contains("key") => {
-                Outcome::done("- the spare key is with Anna")
+                Outcome::done("Remembered:\n[1] the spare key is with Anna")
             }
-            "memory.search" => Outcome::done(""),
+            "memory.search" => Outcome::done(format!(
+                "nothing is remembered about `{}`",
+                argument("query")
+            )),
             "memory.forget" => Outcome::done("forgotten: the spare key is with Anna"),
             _ => panic!("no tool {tool}"),
         }
@@ -1367,20 +1378,20 @@ mod offline {
             ),
             (
                 "send me my proof of address",
-                "`playground/letters/proof-of-address.pdf`: proof-of-address.pdf was sent to the person",
+                "I sent you `playground/letters/proof-of-address.pdf`.",
             ),
             (
                 "run git status",
                 "`git status`:\n\n```\nOn branch main\n```",
             ),
-            ("remember I like tea", "Memory: remembered"),
+            ("remember I like tea", "Remembered: I like tea"),
             (
                 "what do you know about my spare key",
-                "My memory about “spare key”:\n\n```\n- the spare key is with Anna\n```",
+                "What I know about spare key:\n\n```\nRemembered:\n[1] the spare key is with Anna\n```",
             ),
             (
                 "what do you know about cats",
-                "I remember nothing about “cats”.",
+                "Nothing is remembered about `cats`",
             ),
             (
                 "find unicorns",
@@ -1388,7 +1399,7 @@ mod offline {
             ),
             (
                 "write \"x\" to playground/a.txt",
-                "`playground/a.txt`: wrote 12 bytes",
+                "Wrote playground/a.txt (12 B)",
             ),
         ];
         for (text, answer) in cases {
@@ -1468,10 +1479,7 @@ mod offline {
             calls,
             [r#"files.send {"path":"playground/old/tax-2025.pdf"}"#]
         );
-        assert_eq!(
-            answer,
-            "`playground/old/tax-2025.pdf`: tax-2025.pdf was sent to the person"
-        );
+        assert_eq!(answer, "I sent you `playground/old/tax-2025.pdf`.");
     }
 
     #[test]
@@ -1498,6 +1506,36 @@ mod offline {
         assert_eq!(
             answer,
             "I found no file for “big landlord”, only these. Is it one of them?\n\n1. `playground/letters/landlord.txt`\n\nAnswer with its number."
+        );
+    }
+
+    #[test]
+    fn a_file_that_turns_out_to_be_no_text_is_handed_over() {
+        let world = |tool: &str, arguments: &Value| match tool {
+            "files.read" => {
+                Outcome::done("playground/scan is not text: a PDF, 3 KB; send it with files.send")
+            }
+            "files.send" => Outcome::done("ok\nscan was sent to the person"),
+            _ => home(tool, arguments),
+        };
+        let (calls, answer) = Talk::new().ask("show me playground/scan", &world);
+        let call = |tool: &str| format!(r#"{tool} {{"path":"playground/scan"}}"#);
+        assert_eq!(calls, [call("files.read"), call("files.send")]);
+        assert_eq!(answer, "I sent you `playground/scan`.");
+    }
+
+    #[test]
+    fn what_no_result_says_was_sent_is_not_said_to_be() {
+        let world = |tool: &str, arguments: &Value| match tool {
+            "files.send" => {
+                Outcome::done("notes.txt was handed over, but whether it arrived is not known")
+            }
+            _ => home(tool, arguments),
+        };
+        let (_, answer) = Talk::new().ask("send me playground/notes.txt", &world);
+        assert_eq!(
+            answer,
+            "`playground/notes.txt`: notes.txt was handed over, but whether it arrived is not known"
         );
     }
 
@@ -1640,7 +1678,7 @@ mod offline {
         }
         assert_eq!(
             talk.ask("remember I like tea", &home).1,
-            "Memory: remembered"
+            "Remembered: I like tea"
         );
     }
 
@@ -1705,7 +1743,7 @@ mod offline {
         };
         assert_eq!(
             answer,
-            "`playground/letters/proof-of-address.pdf`: proof-of-address.pdf was sent to the person\n\n\
+            "I sent you `playground/letters/proof-of-address.pdf`.\n\n\
              (I did not understand “what a lovely day it is”.)"
         );
     }
@@ -1738,6 +1776,23 @@ mod offline {
                 tool: ToolName::new("files.list"),
                 arguments: Ok(json!({"path": "playground"}))
             }]
+        );
+    }
+
+    #[test]
+    fn an_answer_that_another_model_left_cut_off_is_not_taken_for_a_request() {
+        let mut talk = Talk::new();
+        talk.write("list playground");
+        talk.add(Line::Agent {
+            text: "It holds".into(),
+            calls: vec![],
+        });
+        let answer = talk.answer();
+        assert_eq!(answer.calls, []);
+        assert!(
+            answer
+                .text
+                .starts_with("I have nothing to add: I am not a language model")
         );
     }
 

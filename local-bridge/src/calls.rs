@@ -689,7 +689,12 @@ mod tests {
         let arguments = json!({"path": "a", "text": "b"});
         let started = world.order("c1", "files.write", arguments.clone());
         let actions = world.end(&started, Outcome::done("ok"));
-        let [Action::Say(ToWorker::Result { outcome, receipt, .. })] = &actions[..] else {
+        let [
+            Action::Say(ToWorker::Result {
+                outcome, receipt, ..
+            }),
+        ] = &actions[..]
+        else {
             panic!("{actions:?}");
         };
         let (bridge_key, audience) = (world.calls.key.public(), world.command.public().id());

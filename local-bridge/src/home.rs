@@ -225,12 +225,10 @@ impl Home {
     }
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Broken> {
-        let text = serde_json::to_string_pretty(value)
-            .map_err(|why| damaged(self.0.join(name), why))?;
+        let text =
+            serde_json::to_string_pretty(value).map_err(|why| damaged(self.0.join(name), why))?;
         self.write(name, &text)
     }
-
-
 }
 
 fn read(path: &Path) -> Result<Option<String>, Broken> {
@@ -291,7 +289,10 @@ mod tests {
         let first = home.make_key().unwrap();
         let second = home.make_key().unwrap();
         assert_eq!(first.public(), second.public());
-        let mode = fs::metadata(home.path().join("key")).unwrap().permissions().mode();
+        let mode = fs::metadata(home.path().join("key"))
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let mode = fs::metadata(home.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o700);

@@ -103,7 +103,9 @@ impl Journal {
             return Ok(None);
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Self(Connection::open_with_flags(path, flags)?).counts().map(Some)
+        Self(Connection::open_with_flags(path, flags)?)
+            .counts()
+            .map(Some)
     }
 
     /// A journal that lives as long as the value.
@@ -119,12 +121,7 @@ impl Journal {
     }
 
     /// Notes that a call is about to run. What is noted is on the disk before this returns.
-    pub fn begin(
-        &self,
-        call: &CallId,
-        tool: &ToolName,
-        call_sha256: &str,
-    ) -> Result<(), Unusable> {
+    pub fn begin(&self, call: &CallId, tool: &ToolName, call_sha256: &str) -> Result<(), Unusable> {
         self.0.execute(
             "INSERT INTO calls (id, tool, call_sha256, state) VALUES (?1, ?2, ?3, 'running')",
             params![call.0, tool.0, call_sha256],
@@ -209,7 +206,9 @@ impl Journal {
         let count = |sql| self.0.query_row(sql, [], |row| row.get(0));
         Ok(Counts {
             running: count("SELECT count(*) FROM calls WHERE state = 'running'")?,
-            waiting: count("SELECT count(*) FROM calls WHERE state = 'ended' AND acknowledged = 0")?,
+            waiting: count(
+                "SELECT count(*) FROM calls WHERE state = 'ended' AND acknowledged = 0",
+            )?,
             ended: count("SELECT count(*) FROM audit")?,
         })
     }
@@ -228,9 +227,8 @@ impl Journal {
             let mut rows = self
                 .0
                 .prepare("SELECT id, tool FROM calls WHERE state = 'running'")?;
-            let left = rows.query_map([], |row| {
-                Ok((CallId(row.get(0)?), ToolName(row.get(1)?)))
-            })?;
+            let left =
+                rows.query_map([], |row| Ok((CallId(row.get(0)?), ToolName(row.get(1)?))))?;
             left.collect::<Result<_, _>>()?
         };
         for (call, tool) in left {
@@ -265,7 +263,13 @@ fn append(connection: &Connection, ended: &Ended) -> Result<String, Unusable> {
     let (seq, prev) = last.map_or((1, NO_HEAD.to_owned()), |(seq, hash)| (seq + 1, hash));
     let outcome_sha256 = sha256_hex(ended.outcome.as_bytes());
     let entry = serde_json::json!([
-        seq, ended.at, ended.call, ended.tool, ended.call_sha256, outcome_sha256, prev
+        seq,
+        ended.at,
+        ended.call,
+        ended.tool,
+        ended.call_sha256,
+        outcome_sha256,
+        prev
     ]);
     let hash = sha256_hex(entry.to_string().as_bytes());
     connection.execute(
@@ -320,7 +324,9 @@ mod tests {
     #[test]
     fn a_result_waits_until_it_is_acknowledged_and_is_dropped_eight_days_later() {
         let mut journal = Journal::in_memory().unwrap();
-        journal.begin(&id("c1"), &tool("files.write"), "h1").unwrap();
+        journal
+            .begin(&id("c1"), &tool("files.write"), "h1")
+            .unwrap();
         let ended = journal
             .end(&id("c1"), &Outcome::done("ok"), "p", 1000)
             .unwrap()
@@ -339,7 +345,9 @@ mod tests {
     #[test]
     fn a_call_ends_once() {
         let mut journal = Journal::in_memory().unwrap();
-        journal.begin(&id("c1"), &tool("files.write"), "h1").unwrap();
+        journal
+            .begin(&id("c1"), &tool("files.write"), "h1")
+            .unwrap();
         let end = |journal: &mut Journal| journal.end(&id("c1"), &Outcome::Cancelled, "p", 1);
         assert!(end(&mut journal).unwrap().is_some());
         assert_eq!(end(&mut journal).unwrap(), None);

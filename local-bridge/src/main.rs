@@ -1,2 +1,286 @@
-//! x
-fn main() {}
+//! `local-bridge`: arguments in, sentences and exit codes out.
+
+use anyhow::{Context, Result, bail};
+use clap::{Parser, Subcommand};
+use local_bridge::home::{Broken, Home};
+use local_bridge::journal::Journal;
+use local_bridge::pair;
+use local_bridge::policy::{self, Law, Policy};
+use local_bridge::sandbox::Fence;
+use local_bridge::tunnel::{Timing, Tunnel};
+use protocol::session::Access;
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+/// Bernard's hands on this machine: carries out what its owner asks for, and only ever dials out.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Arguments {
+    /// Where key, pairing, policy and journal lie [default: ~/.bernard]
+    #[arg(long, env = "BERNARD_HOME", value_name = "DIR", global = true)]
+    home: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Join this machine to a Bernard, with a link from /pair
+    Pair {
+        /// The link, whole
+        link: String,
+        /// What Bernard calls this machine [default: its host name]
+        #[arg(long)]
+        name: Option<String>,
+    },
+    /// Connect and carry out calls until stopped
+    Run,
+    /// Tell how things stand
+    Status,
+    /// Forget key and pairing
+    Unpair {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+    },
+    /// What may happen on this machine
+    #[command(subcommand)]
+    Policy(PolicyCommand),
+    /// Become a command behind its fence
+    #[command(name = "__sandbox", hide = true)]
+    Sandbox {
+        /// What the fence leaves open, and the command
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Write a policy.toml to go on from
+    Init {
+        /// A folder that Bernard may use
+        #[arg(long, value_name = "PATH")]
+        root: PathBuf,
+        /// What Bernard calls the folder [default: its name]
+        #[arg(long)]
+        name: Option<String>,
+        /// What may be done there
+        #[arg(long, value_parser = ["read", "write"], default_value = "read")]
+        access: String,
+        /// How a command that may run begins, such as "git status"; may be given several times
+        #[arg(long, value_name = "COMMAND")]
+        command: Vec<String>,
+        /// Replace a policy that is there
+        #[arg(long)]
+        force: bool,
+    },
+    /// Read the policy and tell what it means, or what is wrong with it
+    Check,
+    /// Print the policy file
+    Show,
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    match obey(arguments) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("local-bridge: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn obey(arguments: Arguments) -> Result<()> {
+    let home = home(arguments.home)?;
+    match arguments.command {
+        Command::Pair { link, name } => pair(&home, &link, name),
+        Command::Run => run(&home),
+        Command::Status => status(&home),
+        Command::Unpair { yes } => unpair(&home, yes),
+        Command::Policy(PolicyCommand::Init {
+            root,
+            name,
+            access,
+            command,
+            force,
+        }) => init(&home, &root, name, &access, &command, force),
+        Command::Policy(PolicyCommand::Check) => check(&home),
+        Command::Policy(PolicyCommand::Show) => show(&home),
+        Command::Sandbox { .. } => bail!("no sandbox on this system"),
+    }
+}
+
+fn home(given: Option<PathBuf>) -> Result<Home> {
+    let path = match given {
+        Some(path) => path,
+        None => std::env::home_dir()
+            .context("there is no home folder; say where with --home")?
+            .join(".bernard"),
+    };
+    Home::open(&path).context("opening local-bridge's folder")
+}
+
+fn pair(home: &Home, link: &str, name: Option<String>) -> Result<()> {
+    let _held = home.lock()?;
+    let name = name.unwrap_or_else(pair::machine_name);
+    let paired = pair::pair(home, link, &name)?;
+    println!("id: {}", paired.id);
+    println!("words: {}", paired.words.join(" "));
+    println!(
+        "Confirm in the chat or the console that it shows the same six words for {name}; then run:"
+    );
+    println!("local-bridge run");
+    Ok(())
+}
+
+fn run(home: &Home) -> Result<()> {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_target(false)
+        .init();
+    let _held = home.lock()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting")?;
+    runtime.block_on(async {
+        let tunnel = Tunnel::open(home, Timing::default(), until_told()?)?;
+        tunnel.run().await;
+        Ok(())
+    })
+}
+
+/// Becomes true at SIGINT or SIGTERM.
+fn until_told() -> Result<watch::Receiver<bool>> {
+    let (stop, stopped) = watch::channel(false);
+    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
+    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+        stop.send_replace(true);
+    });
+    Ok(stopped)
+}
+
+fn status(home: &Home) -> Result<()> {
+    println!("home: {}", home.path().display());
+    match home.key()? {
+        Some(key) => println!(
+            "key: {} (in a file that only you can read, not in the system's keychain)",
+            key.public().id()
+        ),
+        None => println!("key: none yet"),
+    }
+    match home.pairing()? {
+        Some((pairing, _)) => println!("paired: with {} as {}", pairing.worker, pairing.name),
+        None => println!("paired: no; ask Bernard for a link with /pair"),
+    }
+    println!("connected: {}", connection(home)?);
+    match Law::open(home) {
+        Ok(mut law) => println!("policy: {}", law.current().summary()),
+        Err(error) => println!("policy: broken, so local-bridge will not start: {error}"),
+    }
+    match Journal::look(&home.journal())? {
+        Some(counts) => println!(
+            "calls: {} running, {} waiting for the Worker, {} ended in all",
+            counts.running, counts.waiting, counts.ended
+        ),
+        None => println!("calls: none yet"),
+    }
+    if home.panics() {
+        println!("frozen: a file named 'panic' lies in the home; every call is refused");
+    }
+    Ok(())
+}
+
+fn connection(home: &Home) -> Result<String> {
+    match home.lock() {
+        Ok(_) => return Ok("no, local-bridge is not running".to_owned()),
+        Err(Broken::Running) => {}
+        Err(error) => return Err(error.into()),
+    }
+    let state = home.state();
+    Ok(match (state.connected, state.last_error) {
+        (true, _) => "yes".to_owned(),
+        (false, Some(error)) => format!("no: {error}"),
+        (false, None) => "not yet".to_owned(),
+    })
+}
+
+fn unpair(home: &Home, yes: bool) -> Result<()> {
+    let _held = home.lock()?;
+    if !yes {
+        print!("Forget this machine's key and whom it is paired with? [y/N] ");
+        std::io::stdout().flush()?;
+        let mut answer = String::new();
+        std::io::stdin().lock().read_line(&mut answer)?;
+        if !matches!(answer.trim(), "y" | "Y" | "yes") {
+            bail!("nothing was changed");
+        }
+    }
+    home.unpair()?;
+    println!(
+        "Forgotten. Bernard still lists this machine until you revoke it in the chat or the console."
+    );
+    Ok(())
+}
+
+fn init(
+    home: &Home,
+    root: &Path,
+    name: Option<String>,
+    access: &str,
+    commands: &[String],
+    force: bool,
+) -> Result<()> {
+    let root = std::path::absolute(root)?;
+    let name = match name {
+        Some(name) => name,
+        None => root
+            .file_name()
+            .context("the folder needs a name; say one with --name")?
+            .to_string_lossy()
+            .into_owned(),
+    };
+    let access = if access == "write" {
+        Access::Write
+    } else {
+        Access::Read
+    };
+    let words = |command: &String| command.split_whitespace().map(str::to_owned).collect();
+    let commands: Vec<Vec<String>> = commands.iter().map(words).collect();
+    let policy = policy::init(home, &[(name, root, access)], &commands, force)?;
+    println!("wrote {}", home.policy().display());
+    println!("{}", policy.details());
+    Ok(())
+}
+
+fn check(home: &Home) -> Result<()> {
+    let policy = Policy::read(home)?;
+    println!("{}", policy.details());
+    if let Some(why) = Fence::find().shortfall(policy.sandbox)
+        && !policy.commands.is_empty()
+    {
+        println!("commands are refused on this machine: {why}");
+    }
+    Ok(())
+}
+
+fn show(home: &Home) -> Result<()> {
+    let text = std::fs::read_to_string(home.policy())
+        .with_context(|| format!("reading {}", home.policy().display()))?;
+    print!("{text}");
+    Ok(())
+}

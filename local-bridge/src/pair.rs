@@ -99,20 +99,25 @@ pub fn words(bridge: &PublicKey, command_key: &PublicKey) -> [&'static str; 6] {
 
 /// A route of the Worker, if the Worker's address may be dialled at all: encrypted, or on this very machine.
 pub fn endpoint(worker: &str, route: &str) -> Result<Url, BadAddress> {
-    let text = format!("{}{route}", worker.trim_end_matches('/'));
-    let url = Url::parse(&text).map_err(|_| BadAddress::Malformed(worker.to_owned()))?;
+    let malformed = || BadAddress::Malformed(worker.to_owned());
+    let mut url = Url::parse(worker).map_err(|_| malformed())?;
     let loopback = match url.host() {
         Some(Host::Domain(name)) => name == "localhost",
         Some(Host::Ipv4(address)) => address.is_loopback(),
         Some(Host::Ipv6(address)) => address.is_loopback(),
-        None => return Err(BadAddress::Malformed(worker.to_owned())),
+        None => return Err(malformed()),
     };
     match url.scheme() {
-        "https" => Ok(url),
-        "http" if loopback => Ok(url),
-        "http" => Err(BadAddress::Plain(worker.to_owned())),
-        _ => Err(BadAddress::Malformed(worker.to_owned())),
+        "https" => {}
+        "http" if loopback => {}
+        "http" => return Err(BadAddress::Plain(worker.to_owned())),
+        _ => return Err(malformed()),
     }
+    let path = format!("{}{route}", url.path().trim_end_matches('/'));
+    url.set_path(&path);
+    url.set_query(None);
+    url.set_fragment(None);
+    Ok(url)
 }
 
 /// This machine's name, as far as it may travel: letters, digits, `-`, `_` and `.`.
@@ -185,10 +190,18 @@ mod tests {
             dialled("https://bernard.example/").unwrap(),
             "https://bernard.example/bridge"
         );
-        for local in ["http://127.0.0.1:8787", "http://localhost:8787", "http://[::1]:8787"] {
+        for local in [
+            "http://127.0.0.1:8787",
+            "http://localhost:8787",
+            "http://[::1]:8787",
+        ] {
             assert_eq!(dialled(local).unwrap(), format!("{local}/bridge"));
         }
-        for plain in ["http://bernard.example", "http://127.0.0.1.example.com", "http://10.0.0.1"] {
+        for plain in [
+            "http://bernard.example",
+            "http://127.0.0.1.example.com",
+            "http://10.0.0.1",
+        ] {
             assert_eq!(dialled(plain), Err(BadAddress::Plain(plain.to_owned())));
         }
         for odd in ["ftp://bernard.example", "bernard.example", "https://"] {

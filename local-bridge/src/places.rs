@@ -313,7 +313,8 @@ impl Place<'_> {
 /// A name or path on one line, its control characters and direction marks made visible.
 pub fn visible(text: &str) -> String {
     let odd = |c: char| {
-        c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        c.is_control()
+            || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
     };
     text.chars()
         .flat_map(|c| {
@@ -479,7 +480,14 @@ mod tests {
         ] {
             assert!(forbidden(Path::new(path)), "{path}");
         }
-        for path in ["environment.txt", "keys.txt", ".git/HEAD", "hooks/config", "ssh", "a.keys"] {
+        for path in [
+            "environment.txt",
+            "keys.txt",
+            ".git/HEAD",
+            "hooks/config",
+            "ssh",
+            "a.keys",
+        ] {
             assert!(!forbidden(Path::new(path)), "{path}");
         }
     }
@@ -564,6 +572,9 @@ mod tests {
 
     #[test]
     fn odd_characters_in_names_are_made_visible() {
-        assert_eq!(visible("a\nb\u{202e}c\u{1b}[1mé"), "a\\nb\\u{202e}c\\u{1b}[1mé");
+        assert_eq!(
+            visible("a\nb\u{202e}c\u{1b}[1mé"),
+            "a\\nb\\u{202e}c\\u{1b}[1mé"
+        );
     }
 }

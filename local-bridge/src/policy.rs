@@ -27,17 +27,106 @@ const PROGRAM_FOLDERS: &[&str] = &[
 
 /// Programs that run whatever they are told: a rule for one of them would be a rule for everything.
 const RUNNERS: &[&str] = &[
-    "sh", "bash", "rbash", "dash", "zsh", "fish", "ksh", "mksh", "csh", "tcsh", "ash", "busybox",
-    "toybox", "perl", "ruby", "irb", "node", "nodejs", "deno", "bun", "php", "lua", "luajit", "tclsh", "expect",
-    "awk", "gawk", "mawk", "nawk", "env", "xargs", "parallel", "find", "fd", "ssh", "scp", "sftp", "rsync", "sudo",
-    "su", "doas", "runuser", "pkexec", "osascript", "open", "xdg-open", "security", "script", "nohup", "nice", "ionice", "time", "timeout",
-    "setsid", "stdbuf", "unshare", "nsenter", "chroot", "strace", "ltrace", "gdb", "lldb", "watch", "screen", "tmux",
-    "vi", "vim", "nvim", "view", "ex", "ed", "emacs", "nano", "less", "more", "man", "crontab", "at", "batch",
-    "systemctl", "systemd-run", "launchctl", "docker", "podman", "kubectl", "make", "tar", "zip", "nc", "ncat", "netcat", "socat", "sed", "local-bridge",
+    "sh",
+    "bash",
+    "rbash",
+    "dash",
+    "zsh",
+    "fish",
+    "ksh",
+    "mksh",
+    "csh",
+    "tcsh",
+    "ash",
+    "busybox",
+    "toybox",
+    "perl",
+    "ruby",
+    "irb",
+    "node",
+    "nodejs",
+    "deno",
+    "bun",
+    "php",
+    "lua",
+    "luajit",
+    "tclsh",
+    "expect",
+    "awk",
+    "gawk",
+    "mawk",
+    "nawk",
+    "env",
+    "xargs",
+    "parallel",
+    "find",
+    "fd",
+    "ssh",
+    "scp",
+    "sftp",
+    "rsync",
+    "sudo",
+    "su",
+    "doas",
+    "runuser",
+    "pkexec",
+    "osascript",
+    "open",
+    "xdg-open",
+    "security",
+    "script",
+    "nohup",
+    "nice",
+    "ionice",
+    "time",
+    "timeout",
+    "setsid",
+    "stdbuf",
+    "unshare",
+    "nsenter",
+    "chroot",
+    "strace",
+    "ltrace",
+    "gdb",
+    "lldb",
+    "watch",
+    "screen",
+    "tmux",
+    "vi",
+    "vim",
+    "nvim",
+    "view",
+    "ex",
+    "ed",
+    "emacs",
+    "nano",
+    "less",
+    "more",
+    "man",
+    "crontab",
+    "at",
+    "batch",
+    "systemctl",
+    "systemd-run",
+    "launchctl",
+    "docker",
+    "podman",
+    "kubectl",
+    "make",
+    "tar",
+    "zip",
+    "nc",
+    "ncat",
+    "netcat",
+    "socat",
+    "sed",
+    "local-bridge",
 ];
 
 /// Beginnings of programs' names that come with a version in them, such as `python3.13`.
-const RUNNER_FAMILIES: &[&str] = &["python", "pypy", "perl5", "ruby2", "ruby3", "php7", "php8", "lua5"];
+const RUNNER_FAMILIES: &[&str] = &[
+    "python", "pypy", "perl5", "ruby2", "ruby3", "php7", "php8", "lua5",
+];
 
 /// What may happen, checked and with its folders held open.
 #[derive(Debug)]
@@ -170,7 +259,9 @@ impl Law {
                     self.policy = Arc::new(policy);
                 }
                 Err(error) => {
-                    tracing::error!("policy not accepted, the last good one stays in force: {error}");
+                    tracing::error!(
+                        "policy not accepted, the last good one stays in force: {error}"
+                    );
                 }
             }
         }
@@ -280,7 +371,11 @@ impl Policy {
         let mut lines = Vec::new();
         for root in &self.roots {
             let access = access_word(root.access);
-            lines.push(format!("folder  {} = {} ({access})", root.name, root.path.display()));
+            lines.push(format!(
+                "folder  {} = {} ({access})",
+                root.name,
+                root.path.display()
+            ));
         }
         for command in &self.commands {
             let program = command.program.display();
@@ -290,7 +385,8 @@ impl Policy {
             lines.push(match self.sandbox {
                 Sandbox::Required => "commands run in a sandbox or not at all".to_owned(),
                 Sandbox::None => {
-                    "commands run WITHOUT a sandbox, with all that your account can reach".to_owned()
+                    "commands run WITHOUT a sandbox, with all that your account can reach"
+                        .to_owned()
                 }
             });
         }
@@ -320,8 +416,14 @@ impl Command {
         }
         // `git -c …` and `git --exec-path …` run what they are given; a subcommand must come first.
         let subcommand = argv.get(1).is_some_and(|word| !word.starts_with('-'));
-        if Path::new(name).file_name().is_some_and(|file| file == "git") && !subcommand {
-            return Err("'git' needs a subcommand, such as argv = [\"git\", \"status\"]".to_owned());
+        if Path::new(name)
+            .file_name()
+            .is_some_and(|file| file == "git")
+            && !subcommand
+        {
+            return Err(
+                "'git' needs a subcommand, such as argv = [\"git\", \"status\"]".to_owned(),
+            );
         }
         Ok(Self {
             argv: argv.to_vec(),
@@ -418,7 +520,9 @@ fn open_root(raw: &RawRoot, home: &Path) -> Result<Root, String> {
     let path = raw.path.get_ref();
     let shown = path.display();
     if !path.is_absolute() {
-        return Err(format!("'{shown}' must be a whole path, beginning with '/'"));
+        return Err(format!(
+            "'{shown}' must be a whole path, beginning with '/'"
+        ));
     }
     let root = Root::open(raw.name.get_ref(), path, raw.access)
         .map_err(|error| format!("'{shown}' cannot be opened: {error}"))?;
@@ -438,14 +542,17 @@ fn open_root(raw: &RawRoot, home: &Path) -> Result<Root, String> {
         ));
     }
     if places::forbidden(root.path.file_name().map_or(Path::new(""), Path::new)) {
-        return Err(format!("'{shown}' is never opened: it may hold keys or passwords"));
+        return Err(format!(
+            "'{shown}' is never opened: it may hold keys or passwords"
+        ));
     }
     Ok(root)
 }
 
 fn find_program(name: &str) -> Result<PathBuf, String> {
     let runnable = |path: &Path| {
-        fs::metadata(path).is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
+        fs::metadata(path)
+            .is_ok_and(|meta| meta.is_file() && meta.permissions().mode() & 0o111 != 0)
     };
     if name.starts_with('/') {
         let path = PathBuf::from(name);
@@ -458,15 +565,23 @@ fn find_program(name: &str) -> Result<PathBuf, String> {
     if name.contains('/') {
         return Err(format!("'{name}' must be a plain name or a whole path"));
     }
-    let mut places = PROGRAM_FOLDERS.iter().map(|folder| Path::new(folder).join(name));
-    places
-        .find(|path| runnable(path))
-        .ok_or_else(|| format!("there is no program '{name}' in {}", PROGRAM_FOLDERS.join(", ")))
+    let mut places = PROGRAM_FOLDERS
+        .iter()
+        .map(|folder| Path::new(folder).join(name));
+    places.find(|path| runnable(path)).ok_or_else(|| {
+        format!(
+            "there is no program '{name}' in {}",
+            PROGRAM_FOLDERS.join(", ")
+        )
+    })
 }
 
 fn runs_anything(file: &str) -> bool {
     let runners: HashSet<&str> = RUNNERS.iter().copied().collect();
-    runners.contains(file) || RUNNER_FAMILIES.iter().any(|family| file.starts_with(family))
+    runners.contains(file)
+        || RUNNER_FAMILIES
+            .iter()
+            .any(|family| file.starts_with(family))
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {
@@ -513,13 +628,23 @@ mod tests {
     #[test]
     fn what_init_writes_is_read_back_and_is_the_owners_alone() {
         let world = World::new();
-        let roots = [("docs".to_owned(), world.folder.path().join("docs"), Access::Write)];
+        let roots = [(
+            "docs".to_owned(),
+            world.folder.path().join("docs"),
+            Access::Write,
+        )];
         let commands = [vec!["ls".to_owned(), "-l".to_owned()]];
         init(&world.home, &roots, &commands, false).unwrap();
         let policy = Policy::read(&world.home).unwrap();
-        assert_eq!(policy.summary(), "folders: docs (read and write); commands: ls -l");
+        assert_eq!(
+            policy.summary(),
+            "folders: docs (read and write); commands: ls -l"
+        );
         assert_eq!(policy.sandbox, Sandbox::None);
-        let mode = fs::metadata(world.home.policy()).unwrap().permissions().mode();
+        let mode = fs::metadata(world.home.policy())
+            .unwrap()
+            .permissions()
+            .mode();
         assert_eq!(mode & 0o777, 0o600);
         let again = init(&world.home, &roots, &[], false);
         assert!(matches!(again, Err(Unfit::Exists(_))));
@@ -557,7 +682,10 @@ mod tests {
         for (path, why) in [
             ("/".to_owned(), "whole machine"),
             (user_home, "whole home folder"),
-            (world.folder.path().display().to_string(), "lie in one another"),
+            (
+                world.folder.path().display().to_string(),
+                "lie in one another",
+            ),
             (world.path("home"), "lie in one another"),
             ("docs".to_owned(), "whole path"),
             (world.path("nowhere"), "cannot be opened"),
@@ -596,7 +724,10 @@ mod tests {
             r#"[""]"#,
         ] {
             let refusal = world.refusal(&format!("[[command]]\nargv = {argv}\n"));
-            assert!(refusal.starts_with("policy.toml line 2: "), "{argv}: {refusal}");
+            assert!(
+                refusal.starts_with("policy.toml line 2: "),
+                "{argv}: {refusal}"
+            );
         }
         assert!(runs_anything("python3.13"));
         assert!(!runs_anything("pythagoras"));

@@ -26,14 +26,24 @@ impl Fence {
 
     /// Whether commands can run at all under a policy's demand.
     pub fn allows(&self, wanted: Sandbox) -> bool {
+        self.shortfall(wanted).is_none()
+    }
+
+    /// Why commands cannot run under a policy's demand.
+    pub fn shortfall(&self, wanted: Sandbox) -> Option<NoFence> {
         match (self, wanted) {
-            (_, Sandbox::None) => true,
-            (Self::Missing(_), Sandbox::Required) => false,
+            (_, Sandbox::None) => None,
+            (Self::Missing(why), Sandbox::Required) => Some(NoFence(why)),
         }
     }
 
     /// The beginning of a command as the policy demands it: without arguments, environment or folder.
-    pub fn command(&self, policy: &Policy, rule: &Rule, _scratch: &Path) -> Result<Command, NoFence> {
+    pub fn command(
+        &self,
+        policy: &Policy,
+        rule: &Rule,
+        _scratch: &Path,
+    ) -> Result<Command, NoFence> {
         use std::os::unix::process::CommandExt;
         match (self, policy.sandbox) {
             (_, Sandbox::None) => {

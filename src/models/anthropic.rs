@@ -206,14 +206,12 @@ enum Block {
 }
 
 #[derive(Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case")]
+#[serde(tag = "type")]
 enum Delta {
-    TextDelta {
-        text: String,
-    },
-    InputJsonDelta {
-        partial_json: String,
-    },
+    #[serde(rename = "text_delta")]
+    Text { text: String },
+    #[serde(rename = "input_json_delta")]
+    Input { partial_json: String },
     /// `thinking_delta`, `signature_delta`, `citations_delta`.
     #[serde(other)]
     Other,
@@ -227,10 +225,14 @@ struct Ending {
 /// Counts so far; a later event's replace an earlier one's.
 #[derive(Debug, Default, Clone, Copy, Deserialize)]
 struct Tokens {
-    input_tokens: Option<u64>,
-    cache_creation_input_tokens: Option<u64>,
-    cache_read_input_tokens: Option<u64>,
-    output_tokens: Option<u64>,
+    #[serde(rename = "input_tokens")]
+    input: Option<u64>,
+    #[serde(rename = "cache_creation_input_tokens")]
+    cached: Option<u64>,
+    #[serde(rename = "cache_read_input_tokens")]
+    from_cache: Option<u64>,
+    #[serde(rename = "output_tokens")]
+    output: Option<u64>,
 }
 
 impl Reader {
@@ -339,8 +341,8 @@ impl Reader {
 
     fn go_on(&mut self, index: u64, delta: Delta) -> Option<Piece> {
         match delta {
-            Delta::TextDelta { text } => self.say(index, &text),
-            Delta::InputJsonDelta { partial_json } => {
+            Delta::Text { text } => self.say(index, &text),
+            Delta::Input { partial_json } => {
                 // No entry: the input of a tool that the server runs itself.
                 if let Some(call) = self.calls.get_mut(&index) {
                     call.json.push_str(&partial_json);
@@ -372,14 +374,10 @@ impl Reader {
         let Some(tokens) = tokens else { return };
         let before = self.tokens;
         self.tokens = Tokens {
-            input_tokens: tokens.input_tokens.or(before.input_tokens),
-            cache_creation_input_tokens: tokens
-                .cache_creation_input_tokens
-                .or(before.cache_creation_input_tokens),
-            cache_read_input_tokens: tokens
-                .cache_read_input_tokens
-                .or(before.cache_read_input_tokens),
-            output_tokens: tokens.output_tokens.or(before.output_tokens),
+            input: tokens.input.or(before.input),
+            cached: tokens.cached.or(before.cached),
+            from_cache: tokens.from_cache.or(before.from_cache),
+            output: tokens.output.or(before.output),
         };
     }
 
@@ -428,14 +426,10 @@ impl Called {
 
 impl Tokens {
     fn usage(self) -> Usage {
-        let parts = [
-            self.input_tokens,
-            self.cache_creation_input_tokens,
-            self.cache_read_input_tokens,
-        ];
+        let parts = [self.input, self.cached, self.from_cache];
         Usage {
             input: parts.into_iter().flatten().sum(),
-            output: self.output_tokens.unwrap_or(0),
+            output: self.output.unwrap_or(0),
         }
     }
 }

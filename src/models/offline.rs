@@ -6,49 +6,24 @@
 mod choose;
 mod history;
 mod intent;
+mod say;
 
 use agent::event::{Reply, Stop, Usage, Wish};
-use agent::prompt::Prompt;
+use agent::prompt::{Prompt, Turn};
 use choose::Choice;
 use history::{Done, Request};
 use intent::{Intent, Wanted};
 use protocol::call::ToolName;
+use say::{FALLBACK, GREETING, HELP, NOTHING, PASSED_ON, REMINDERS, brief, handed, missing, offer};
 use serde_json::{Value, json};
-
-/// How much of a result is repeated in an answer: what fits into one Telegram message with the words around it.
-const SHOWN_CAP: usize = 3000;
-
-const HELP: &str = "I am Bernard, running without a language model: I understand a few plain requests and nothing else.
-
-- `list playground/letters`: what a folder holds
-- `find lease`: files by their name or text; `which files mention deposit`: by text alone
-- `read playground/notes.txt` or `show me the notes`
-- `send me my proof of address`: the file itself, here in the chat
-- `write \"buy stamps\" to playground/todo.txt`, `add \"call Anna\" to playground/todo.txt`
-- `run git status`: a program with its arguments, if your machine's policy allows it
-- `remember that the spare key is with Anna`, `what do you know about the spare key`, `forget the spare key`
-
-For a real conversation set `MODEL` to `anthropic/<model>` or `openai/<model>` and the key that goes with it, \
-`ANTHROPIC_API_KEY` or `OPENAI_API_KEY`.";
-
-const GREETING: &str = "Hello! I am Bernard. I run without a language model here, so I understand plain requests only, \
-such as `list playground` or `send me my proof of address`. Write `help` for all of them.";
-
-const FALLBACK: &str = "I did not understand that: I am not a language model, only a small set of plain requests. I can \
-list, find, read, send and write files, run programs, and remember things; `help` shows how to say it. For a real \
-conversation set `MODEL` to `anthropic/<model>` or `openai/<model>` and the key that goes with it.";
-
-const PASSED_ON: &str =
-    "You passed on words that are not your own. I act on yours only: tell me what to do.";
-
-const REMINDERS: &str = "Reminders are not available yet in this version, so nothing will ring. I can keep it for you to \
-ask about: write `remember that …`.";
 
 /// What comes next in this conversation: the same for the same prompt, always.
 pub fn reply(prompt: &Prompt) -> Reply {
     let requests = history::requests(&prompt.turns);
     let Some((last, earlier)) = requests.split_last() else {
-        return said(PASSED_ON.to_owned());
+        let framed = |turn: &Turn| matches!(turn, Turn::Person(text) if text.contains("<data "));
+        let passed_on = prompt.turns.last().is_some_and(framed);
+        return said(if passed_on { PASSED_ON } else { NOTHING }.to_owned());
     };
     match Plan::new(prompt, last).next() {
         Err(Next::Call(wish)) => Reply {
@@ -178,10 +153,7 @@ impl<'a> Plan<'a> {
     fn list(&mut self, folder: &str) -> Result<String, Next> {
         let first = self.call("files.list", json!({"path": folder}))?;
         if !first.failed {
-            return Ok(first.showing(
-                &format!("{} holds:", place(folder)),
-                &format!("{} is empty.", place(folder)),
-            ));
+            return Ok(first.listing());
         }
         if folder.contains('/') || !first.may_look_elsewhere() {
             return Ok(first.regret());
@@ -191,13 +163,11 @@ impl<'a> Plan<'a> {
         match choose::folder(&found, folder) {
             Choice::One(path) => {
                 let second = self.call("files.list", json!({"path": path}))?;
-                if second.failed {
-                    return Ok(second.regret());
-                }
-                Ok(second.showing(
-                    &format!("{} holds:", place(&path)),
-                    &format!("{} is empty.", place(&path)),
-                ))
+                Ok(if second.failed {
+                    second.regret()
+                } else {
+                    second.listing()
+                })
             }
             Choice::Several(paths) => Ok(offer("Which folder do you mean?", &paths)),
             Choice::None(_) => Ok(first.regret()),
@@ -210,7 +180,7 @@ impl<'a> Plan<'a> {
         if done.failed {
             return Ok(done.regret());
         }
-        if choose::paths(&done).is_empty() {
+        if !choose::any(&done) {
             return Ok(format!(
                 "I found nothing for “{query}”. `list` shows what is there."
             ));
@@ -227,6 +197,12 @@ impl<'a> Plan<'a> {
         {
             done = self.look(&other)?;
             path = other;
+        }
+        if done.failed {
+            return Ok(done.regret());
+        }
+        if done.is_no_text() {
+            done = self.call("files.send", json!({"path": path}))?;
         }
         if done.failed {
             return Ok(done.regret());
@@ -334,7 +310,7 @@ impl<'a> Plan<'a> {
         Ok(if done.failed {
             done.regret()
         } else {
-            done.telling(&format!("`{path}`"))
+            done.telling()
         })
     }
 
@@ -355,7 +331,7 @@ impl<'a> Plan<'a> {
         Ok(if done.failed {
             done.regret()
         } else {
-            done.telling("Memory")
+            done.telling()
         })
     }
 
@@ -364,15 +340,12 @@ impl<'a> Plan<'a> {
         if done.failed {
             return Ok(done.regret());
         }
-        let about = if query.is_empty() {
-            "you".to_owned()
-        } else {
-            format!("“{query}”")
-        };
-        Ok(done.showing(
-            &format!("My memory about {about}:"),
-            &format!("I remember nothing about {about}."),
-        ))
+        if done.text.trim().lines().count() == 1 {
+            return Ok(done.telling());
+        }
+        let about = if query.is_empty() { "you" } else { query };
+        let empty = format!("I remember nothing about {about}.");
+        Ok(done.showing(&format!("What I know about {about}:"), &empty))
     }
 
     fn forget(&mut self, query: &str) -> Result<String, Next> {
@@ -380,134 +353,7 @@ impl<'a> Plan<'a> {
         Ok(if done.failed {
             done.regret()
         } else {
-            done.telling("Memory")
+            done.telling()
         })
-    }
-}
-
-impl Done {
-    /// How it went, in a word or a few.
-    fn state(&self) -> String {
-        if self.failed {
-            brief(&self.text)
-        } else {
-            "done".to_owned()
-        }
-    }
-
-    /// What the failure says, and nothing beyond it.
-    fn regret(&self) -> String {
-        let reason = self.text.trim();
-        let told = |start: &str, sentence: &str| {
-            reason
-                .strip_prefix(start)
-                .map(|rest| format!("{sentence} {}", brief(rest.trim())))
-        };
-        told("failed:", "That did not work:")
-            .or_else(|| told("denied:", "That was not allowed:"))
-            .or_else(|| told("cancelled:", "That was cancelled:"))
-            .or_else(|| told("interrupted,", "That was interrupted,"))
-            .unwrap_or_else(|| format!("That did not work: {}", brief(reason)))
-    }
-
-    /// Whether the same thing may be tried with another path: not after a no, nor where its effect is unknown.
-    fn may_look_elsewhere(&self) -> bool {
-        self.failed
-            && ![
-                "denied:",
-                "cancelled:",
-                "interrupted,",
-                "there is no result",
-            ]
-            .iter()
-            .any(|no| self.text.starts_with(no))
-    }
-
-    /// The result under a heading, as it stands; or other words where it is empty.
-    fn showing(&self, heading: &str, empty: &str) -> String {
-        let text = self.text.trim_end();
-        if text.trim().is_empty() || text == "done" {
-            return if empty.is_empty() {
-                heading.to_owned()
-            } else {
-                empty.to_owned()
-            };
-        }
-        let shown: String = text.chars().take(SHOWN_CAP).collect();
-        let left = text.chars().count().saturating_sub(SHOWN_CAP);
-        let rest = if left == 0 {
-            String::new()
-        } else {
-            format!("\n\n({left} characters more are not shown here.)")
-        };
-        let fence = fence(&shown);
-        format!("{heading}\n\n{fence}\n{shown}\n{fence}{rest}")
-    }
-
-    /// The result's own words about something.
-    fn telling(&self, what: &str) -> String {
-        format!("{what}: {}", brief(self.text.trim()))
-    }
-}
-
-fn handed(path: &str, done: &Done) -> String {
-    let text = done.text.trim();
-    if text.is_empty() || text == "done" {
-        format!("`{path}`: done.")
-    } else {
-        done.telling(&format!("`{path}`"))
-    }
-}
-
-fn missing(tool: &ToolName) -> String {
-    if tool.0.starts_with("memory.") {
-        return format!("I have no `{tool}` here, so I cannot do that.");
-    }
-    format!(
-        "No computer of yours that offers `{tool}` is connected to me. Write /pair to connect one."
-    )
-}
-
-fn offer(question: &str, paths: &[String]) -> String {
-    const MOST: usize = 9;
-    let lines: Vec<String> = paths
-        .iter()
-        .take(MOST)
-        .enumerate()
-        .map(|(at, path)| format!("{}. `{path}`", at + 1))
-        .collect();
-    let more = paths.len().saturating_sub(MOST);
-    let more = if more == 0 {
-        String::new()
-    } else {
-        format!("\n\n({more} more; say more words of its name.)")
-    };
-    format!(
-        "{question}\n\n{}{more}\n\nAnswer with its number.",
-        lines.join("\n")
-    )
-}
-
-fn place(folder: &str) -> String {
-    if folder.is_empty() {
-        "What I may see".to_owned()
-    } else {
-        format!("`{folder}`")
-    }
-}
-
-/// A fence that nothing in the text can close.
-fn fence(text: &str) -> String {
-    let longest = text.split(|c| c != '`').map(str::len).max().unwrap_or(0);
-    "`".repeat(longest.max(2) + 1)
-}
-
-/// The beginning of a text, on one line.
-fn brief(text: &str) -> String {
-    const CAP: usize = 400;
-    let line = text.split_whitespace().collect::<Vec<_>>().join(" ");
-    match line.char_indices().nth(CAP) {
-        Some((end, _)) => format!("{}…", &line[..end]),
-        None => line,
     }
 }

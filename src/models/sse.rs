@@ -60,18 +60,12 @@ impl SseDecoder {
                 rest = tail;
                 continue;
             }
-            rest = match rest.iter().position(|byte| matches!(byte, b'\r' | b'\n')) {
-                Some(end) => {
-                    self.extend(&rest[..end]);
-                    self.after_return = rest[end] == b'\r';
-                    events.extend(self.end_line());
-                    &rest[end + 1..]
-                }
-                None => {
-                    self.extend(rest);
-                    &[]
-                }
-            };
+            let end = rest.iter().position(|byte| matches!(byte, b'\r' | b'\n'));
+            self.extend(&rest[..end.unwrap_or(rest.len())]);
+            let Some(end) = end else { break };
+            self.after_return = rest[end] == b'\r';
+            events.extend(self.end_line());
+            rest = &rest[end + 1..];
         }
         self.overflow.map_or(Ok(events), Err)
     }

@@ -2,7 +2,8 @@
 
 use crate::kit::World;
 use crate::kit::runtime::node;
-use serde_json::Value;
+use serde_json::{Value, json};
+use std::fs::{self, File};
 use std::path::Path;
 use std::time::Duration;
 use tokio::process::Command;
@@ -19,11 +20,20 @@ async fn a_person_signs_in_once_by_link_writes_and_sees_answer_and_work() {
     let link = world.sign_in_link(&ada).await;
 
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let steps = json!([
+        {"say": "list playground", "answer": "notes.txt", "tool": "files.list"},
+        {"say": "read playground/notes.txt", "answer": "Buy sea salt.", "tool": "files.read"},
+        {"reload": true},
+        {"see": "Buy sea salt."},
+    ]);
+    let steps_path = world.folder().join("steps.json");
+    fs::write(&steps_path, steps.to_string()).expect("a file can be written");
     let mut browser = Command::new(node(repository));
     browser
         .arg(repository.join("tests/console/browser.mjs"))
         .arg(&link)
-        .arg(world.folder())
+        .arg(world.folder().join("page"))
+        .stdin(File::open(&steps_path).expect("it was just written"))
         .kill_on_drop(true);
     let output = timeout(BROWSER_TIMEOUT, browser.output())
         .await

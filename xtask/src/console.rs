@@ -26,10 +26,19 @@ pub(crate) struct Console {
 pub(crate) struct Bridge {
     /// Its key's thumbprint.
     pub(crate) id: String,
-    /// Whether its owner has confirmed it, and not taken that back.
-    pub(crate) active: bool,
-    /// What it must show at both ends before it is confirmed.
-    pub(crate) words: Vec<String>,
+    /// How it stands.
+    pub(crate) state: State,
+}
+
+/// How a bridge stands.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum State {
+    /// Confirmed, and its socket is open.
+    Connected,
+    /// Confirmed, and not there.
+    Away,
+    /// To be confirmed when it shows these words.
+    Pending(Vec<String>),
 }
 
 impl Worker {
@@ -144,24 +153,28 @@ fn bridges(answer: &Value) -> Result<Vec<Bridge>> {
     let list = answer["bridges"]
         .as_array()
         .context("the console's answer lists bridges")?;
-    let strings = |value: &Value| -> Vec<String> {
-        let words = value.as_array().into_iter().flatten();
-        words
-            .filter_map(|word| word.as_str().map(str::to_owned))
-            .collect()
+    list.iter().map(bridge).collect()
+}
+
+fn bridge(listed: &Value) -> Result<Bridge> {
+    let id = listed["id"]
+        .as_str()
+        .context("a bridge has an id")?
+        .to_owned();
+    let state = match listed["state"].as_str() {
+        Some("connected") => State::Connected,
+        Some("away") => State::Away,
+        Some("pending") => {
+            let words = listed["words"].as_array().into_iter().flatten();
+            State::Pending(
+                words
+                    .filter_map(|word| word.as_str().map(str::to_owned))
+                    .collect(),
+            )
+        }
+        Some(_) | None => bail!("the console tells a bridge's state in words of its own: {listed}"),
     };
-    list.iter()
-        .map(|bridge| {
-            Ok(Bridge {
-                id: bridge["id"]
-                    .as_str()
-                    .context("a bridge has an id")?
-                    .to_owned(),
-                active: bridge["state"] == "active",
-                words: strings(&bridge["words"]),
-            })
-        })
-        .collect()
+    Ok(Bridge { id, state })
 }
 
 #[cfg(test)]
@@ -171,24 +184,29 @@ mod tests {
     #[test]
     fn the_list_of_bridges_is_read() {
         let answer = serde_json::json!({"bridges": [
-            {"id": "a", "name": "desk", "state": "active", "words": []},
-            {"id": "b", "name": "attic", "state": "pending", "words": ["crab", "shell"]},
+            {"id": "a", "name": "desk", "state": "connected", "seen": 1},
+            {"id": "b", "name": "loft", "state": "away", "seen": null},
+            {"id": "c", "name": "attic", "state": "pending", "words": ["crab", "shell"]},
         ]});
+        let words = vec!["crab".to_owned(), "shell".to_owned()];
         assert_eq!(
             bridges(&answer).unwrap(),
             [
                 Bridge {
                     id: "a".into(),
-                    active: true,
-                    words: vec![]
+                    state: State::Connected
                 },
                 Bridge {
                     id: "b".into(),
-                    active: false,
-                    words: vec!["crab".into(), "shell".into()]
+                    state: State::Away
+                },
+                Bridge {
+                    id: "c".into(),
+                    state: State::Pending(words)
                 },
             ]
         );
         assert!(bridges(&serde_json::json!({})).is_err());
+        assert!(bridges(&serde_json::json!({"bridges": [{"id": "a", "state": "new"}]})).is_err());
     }
 }

@@ -3,20 +3,20 @@
 use std::{
     fs,
     net::{Ipv4Addr, TcpListener},
-    path::{Path, PathBuf},
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    console::Worker,
+    console::{State, Worker},
     database::{self, SignIn},
     devvars,
     pairing::Home,
     playground,
     process::{Running, pause},
-    screen::{Screen, elapsed},
+    screen::{Screen, Step, elapsed},
     tools::Tools,
     worker::{self, Purpose},
     workspace::{Workspace, lock_file, write},
@@ -25,6 +25,7 @@ use crate::{
 const FIRST_PORT: u16 = 8787; // wrangler's own
 const PORTS: u16 = 100;
 const START: Duration = Duration::from_secs(90); // wrangler on a busy machine
+const CONNECT: Duration = Duration::from_secs(30); // on loopback it takes a tenth of a second
 
 /// What to run, and where.
 #[derive(clap::Args)]
@@ -43,46 +44,68 @@ pub(crate) struct Options {
     verbose: bool,
 }
 
+/// What the steps share.
+struct Run<'a> {
+    workspace: &'a Workspace,
+    screen: Screen,
+    tools: Tools,
+    port: u16,
+}
+
 /// Prepares everything, runs it, and ends it all when asked to or when a part of it ends.
 pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     let started = Instant::now();
-    let screen = Screen::new(options.verbose);
     let lock = lock_file(&workspace.state().join("lock")).context("locking .bernard")?;
     if lock.try_lock().is_err() {
         bail!("`cargo xtask dev` runs already in this folder; end that one first")
     }
-    let first = !workspace.state().join("state").exists();
-    let expected = if first {
-        "the first takes about ten minutes"
-    } else {
-        "a few seconds"
-    };
-    println!("Bernard: preparing a development run ({expected})");
+    let screen = Screen::new(options.verbose);
+    greet(workspace);
     let root = root(workspace, options)?;
     let tools = Tools::ready(workspace, &screen)?;
-    worker::build(workspace, &screen, &tools, Purpose::Trial)?;
-    if !options.no_bridge {
-        build_bridge(workspace, &screen)?;
-    }
-    database::migrate(workspace, &screen, &tools)?;
-    let [link, ours] = database::sign_in_links(workspace, &screen, &tools)?;
-
     let port = port(workspace, options.port)?;
-    let address = format!("http://127.0.0.1:{port}");
-    let mut children = vec![start_worker(workspace, &screen, &tools, port)?];
+    let run = Run {
+        workspace,
+        screen,
+        tools,
+        port,
+    };
+    worker::build(workspace, &run.screen, &run.tools, Purpose::Trial)?;
     if !options.no_bridge {
-        let bridge = start_bridge(workspace, &screen, &address, &ours, &root)?;
-        children.push(bridge);
+        run.build_bridge()?;
     }
-    let root = (!options.no_bridge).then_some(root.as_path());
-    let link = format!("{address}{}", link.path());
-    println!("{}", summary(workspace, &link, root, started.elapsed()));
+    database::migrate(workspace, &run.screen, &run.tools)?;
+    let [link, ours] = database::sign_in_links(workspace, &run.screen, &run.tools)?;
+
+    let mut children = vec![run.start_worker()?];
+    let mut law = None;
+    if !options.no_bridge {
+        let home = Home::of(workspace);
+        home.allow(workspace, &run.screen, &root)?;
+        children.push(run.start_bridge(&home, &ours)?);
+        law = Some(home.law(workspace)?);
+    }
+    let link = format!("{}{}", run.address(), link.path());
+    println!(
+        "{}",
+        summary(workspace, &link, law.as_deref(), started.elapsed())
+    );
     loop {
         pause()?;
         for child in &mut children {
             child.still_runs()?;
         }
     }
+}
+
+fn greet(workspace: &Workspace) {
+    let again = workspace.state().join("state").exists();
+    let expected = if again {
+        "a few seconds"
+    } else {
+        "the first takes about ten minutes"
+    };
+    println!("Bernard: preparing a development run ({expected})");
 }
 
 /// The folder that the bridge may touch, whole and with its links resolved.
@@ -101,21 +124,6 @@ fn root(workspace: &Workspace, options: &Options) -> Result<PathBuf> {
     }
     root.canonicalize()
         .with_context(|| format!("resolving {}", root.display()))
-}
-
-fn build_bridge(workspace: &Workspace, screen: &Screen) -> Result<()> {
-    let expected = if workspace.bridge().is_file() {
-        ""
-    } else {
-        "the first time about 3 minutes on two cores"
-    };
-    let build = workspace.cargo(["build", "--package", "local-bridge", "--locked"]);
-    screen.run(
-        workspace,
-        ("the bridge built", expected),
-        "bridge-build",
-        build,
-    )
 }
 
 /// The wanted port if it is free; unless one is wanted, the last run's, so that the bridge still
@@ -141,77 +149,97 @@ fn port(workspace: &Workspace, wanted: Option<u16>) -> Result<u16> {
     Ok(port)
 }
 
-fn start_worker(
-    workspace: &Workspace,
-    screen: &Screen,
-    tools: &Tools,
-    port: u16,
-) -> Result<Running> {
-    let port_text = port.to_string();
-    let args = ["dev", "--local", "--ip", "127.0.0.1", "--port", &port_text];
-    let mut wrangler = tools.wrangler(workspace, args)?;
-    wrangler
-        .arg("--show-interactive-dev-session=false")
-        .arg("--persist-to")
-        .arg(workspace.state().join("state"));
-    let mut step = screen.step(&format!("the Worker started on 127.0.0.1:{port}"), "");
-    let log = screen.output(workspace.log("wrangler"));
-    let mut running = Running::start("wrangler dev", wrangler, log)?;
-    let worker = Worker::at(&format!("http://127.0.0.1:{port}"));
+impl Run<'_> {
+    fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port)
+    }
+
+    fn build_bridge(&self) -> Result<()> {
+        let there = self.workspace.bridge().is_file();
+        let expected = if there {
+            ""
+        } else {
+            "the first time about 3 minutes on two cores"
+        };
+        let build = self
+            .workspace
+            .cargo(["build", "--package", "local-bridge", "--locked"]);
+        self.screen.run(
+            self.workspace,
+            ("the bridge built", expected),
+            "bridge-build",
+            build,
+        )
+    }
+
+    fn start_worker(&self) -> Result<Running> {
+        let port = self.port.to_string();
+        let args = ["dev", "--local", "--ip", "127.0.0.1", "--port", &port];
+        let mut wrangler = self.tools.wrangler(self.workspace, args)?;
+        wrangler
+            .arg("--show-interactive-dev-session=false")
+            .arg("--persist-to")
+            .arg(self.workspace.state().join("state"));
+        let step = self
+            .screen
+            .step(&format!("the Worker started on 127.0.0.1:{port}"), "");
+        let log = self.screen.output(self.workspace.log("wrangler"));
+        let mut running = Running::start("wrangler dev", wrangler, log)?;
+        let worker = Worker::at(&self.address());
+        wait(step, &mut running, START, || Ok(worker.is_healthy()))?;
+        Ok(running)
+    }
+
+    fn start_bridge(&self, home: &Home, link: &SignIn) -> Result<Running> {
+        let console = Worker::at(&self.address()).sign_in(link)?;
+        home.pair(self.workspace, &self.screen, &console, &self.address())?;
+        let step = self.screen.step("the bridge connected", "");
+        let run = home.bridge(self.workspace, ["run"]);
+        let log = self.screen.output(self.workspace.log("bridge"));
+        let mut running = Running::start("local-bridge run", run, log)?;
+        wait(step, &mut running, CONNECT, || {
+            Ok(console
+                .bridges()?
+                .iter()
+                .any(|bridge| bridge.state == State::Connected))
+        })?;
+        Ok(running)
+    }
+}
+
+/// Waits until a child that was just started is ready.
+fn wait(
+    mut step: Step,
+    child: &mut Running,
+    patience: Duration,
+    mut ready: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     let began = Instant::now();
-    while !worker.is_healthy() {
-        running.still_runs()?;
-        if began.elapsed() > START {
-            bail!(
-                "the Worker did not answer within {}; see {}",
-                elapsed(START),
-                workspace.log("wrangler").display()
-            )
+    while !ready()? {
+        child.still_runs()?;
+        if began.elapsed() > patience {
+            bail!(child.complaint(&format!("was not ready within {}", elapsed(patience))))
         }
         step.tick();
         pause()?;
     }
     step.done();
-    Ok(running)
+    Ok(())
 }
 
-fn start_bridge(
-    workspace: &Workspace,
-    screen: &Screen,
-    address: &str,
-    link: &SignIn,
-    root: &Path,
-) -> Result<Running> {
-    let home = Home::of(workspace);
-    home.allow(workspace, screen, root)?;
-    let console = Worker::at(address).sign_in(link)?;
-    home.pair(workspace, screen, &console, address)?;
-    let run = home.bridge(workspace, ["run"]);
-    Running::start(
-        "local-bridge run",
-        run,
-        screen.output(workspace.log("bridge")),
-    )
-}
-
-fn summary(workspace: &Workspace, link: &str, root: Option<&Path>, took: Duration) -> String {
-    let bridge = match root {
-        None => "none was started (--no-bridge)".to_owned(),
-        Some(root) => format!(
-            "may read and write {} and nothing else on this machine",
-            root.display()
-        ),
-    };
-    let model = devvars::model(&workspace.root);
-    let logs = workspace.state().join("logs");
+fn summary(workspace: &Workspace, link: &str, law: Option<&str>, took: Duration) -> String {
+    let law = law.unwrap_or("none was started (--no-bridge)");
+    let bridge: Vec<&str> = law.lines().collect();
     format!(
         "\nBernard is ready after {}.\n\n  \
          console  {link}\n           (signs one browser in, once, within 10 minutes)\n  \
-         bridge   {bridge}\n  \
-         model    {model}\n  \
+         bridge   {}\n  \
+         model    {}\n  \
          logs     {}\n\n\
          Try \"list my files\" or \"send me my proof of address\". Ctrl-C ends everything; what was said and done stays.",
         elapsed(took),
-        logs.display(),
+        bridge.join("\n           "),
+        devvars::model(&workspace.root),
+        workspace.state().join("logs").display(),
     )
 }

@@ -9,11 +9,14 @@ use std::{
 use anyhow::{Context, Result, bail};
 
 use crate::{
-    console::Console,
-    process::{Output, Running, go_on, program},
+    console::{Bridge, Console, State},
+    process::{Output, Running, capture, go_on, program},
     screen::Screen,
     workspace::{Workspace, stamped, write},
 };
+
+/// A command to try: whatever arguments it is given, it only tells which system this is.
+const COMMAND: &str = "uname";
 
 /// The bridge's own folder, and what the policy in it was written for.
 pub(crate) struct Home {
@@ -57,7 +60,16 @@ impl Home {
             let before = self.folder.join("policy.toml.before");
             fs::rename(&policy, before).context("putting the old policy aside")?;
         }
-        let mut init = self.bridge(workspace, ["policy", "init", "--root"]);
+        let args = [
+            "policy",
+            "init",
+            "--access",
+            "write",
+            "--command",
+            COMMAND,
+            "--root",
+        ];
+        let mut init = self.bridge(workspace, args);
         init.arg(root);
         screen.run(
             workspace,
@@ -68,6 +80,11 @@ impl Home {
         write(&self.rooted, wanted)
     }
 
+    /// What the policy allows, in the bridge's own words.
+    pub(crate) fn law(&self, workspace: &Workspace) -> Result<String> {
+        capture(self.bridge(workspace, ["policy", "check"]))
+    }
+
     /// Pairs the bridge with the Worker at `address`, unless the Worker knows it already.
     pub(crate) fn pair(
         &self,
@@ -76,13 +93,14 @@ impl Home {
         console: &Console,
         address: &str,
     ) -> Result<()> {
-        let known = self.pairing(address);
-        let bridges = console.bridges()?;
-        if bridges
-            .iter()
-            .any(|bridge| bridge.active && Some(&bridge.id) == known.as_ref())
-        {
-            return Ok(());
+        if let Some(known) = self.pairing(address) {
+            let confirmed = |bridge: &Bridge| match bridge.state {
+                State::Connected | State::Away => bridge.id == known,
+                State::Pending(_) => false,
+            };
+            if console.bridges()?.iter().any(confirmed) {
+                return Ok(());
+            }
         }
         let step = screen.step("a bridge paired with the Worker", "");
         let name = machine_name();
@@ -123,12 +141,13 @@ fn confirm(console: &Console, introduction: &Introduction) -> Result<()> {
         .iter()
         .find(|bridge| bridge.id == introduction.id)
         .context("the console does not list the bridge that has just paired")?;
-    if listed.words != introduction.words {
-        bail!(
-            "the words differ: the bridge says {:?}, the console {:?}; nothing was confirmed",
-            introduction.words,
-            listed.words
-        )
+    match &listed.state {
+        State::Connected | State::Away => return Ok(()), // confirmed before, and the key is the same
+        State::Pending(words) if *words == introduction.words => {}
+        State::Pending(words) => bail!(
+            "the words differ: the bridge says {:?}, the console {words:?}; nothing was confirmed",
+            introduction.words
+        ),
     }
     console.confirm(&introduction.id)
 }

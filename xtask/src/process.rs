@@ -176,7 +176,7 @@ impl Running {
     pub(crate) fn still_runs(&mut self) -> Result<()> {
         match self.ended()? {
             None => Ok(()),
-            Some(status) => bail!(self.failure("ended unexpectedly", status)),
+            Some(status) => bail!(self.complaint(&format!("ended unexpectedly ({status})"))),
         }
     }
 
@@ -187,20 +187,21 @@ impl Running {
                 if status.success() {
                     return Ok(());
                 }
-                bail!(self.failure("failed", status));
+                bail!(self.complaint(&format!("failed ({status})")));
             }
             tick();
             pause()?;
         }
     }
 
-    fn failure(&self, what: &str, status: ExitStatus) -> String {
+    /// What the child did wrong, with the last that it said.
+    pub(crate) fn complaint(&self, what: &str) -> String {
         let (Output::Log(path) | Output::Heard(path)) = &self.output else {
-            return format!("{} {what} ({status})", self.name);
+            return format!("{} {what}", self.name);
         };
         let text = String::from_utf8_lossy(&fs::read(path).unwrap_or_default()).into_owned();
         format!(
-            "{} {what} ({status}); the last lines of {}:\n{}",
+            "{} {what}; the last lines of {}:\n{}",
             self.name,
             path.display(),
             last_lines(&text)

@@ -36,7 +36,7 @@ enum Step {
     Licences,
     Lints,
     WasmLints,
-    Bridge,
+    Builds,
     Worker,
     Tests,
     Docs,
@@ -50,7 +50,7 @@ impl Step {
         Self::Licences,
         Self::Lints,
         Self::WasmLints,
-        Self::Bridge,
+        Self::Builds,
         Self::Worker,
         Self::Tests,
         Self::Docs,
@@ -63,7 +63,7 @@ impl Step {
             Self::Licences => "licences and sources of the dependencies",
             Self::Lints => "lints, on this machine's target",
             Self::WasmLints => "lints, on the Worker's target",
-            Self::Bridge => "the bridge builds",
+            Self::Builds => "the bridge and all tests build",
             Self::Worker => "the Worker builds",
             Self::Tests => "tests: units, stories, end to end",
             Self::Docs => "documentation without warnings",
@@ -184,7 +184,10 @@ impl Bench<'_> {
                 ];
                 show(denying_warnings(workspace.cargo(args)))
             }
-            Step::Bridge => show(workspace.cargo(["build", "-p", "local-bridge", "--locked"])),
+            // With everything else, so that what the tests need is compiled once and not twice.
+            Step::Builds => {
+                show(workspace.cargo(["build", "--workspace", "--all-targets", "--locked"]))
+            }
             Step::Worker => worker::build(workspace, &self.screen, self.tools()?, Purpose::Trial),
             Step::Tests => self.test(),
             Step::Docs => {

@@ -57,7 +57,9 @@ mod tests {
         let words: Vec<String> = sizes.into_iter().map(size).collect();
         assert_eq!(
             words,
-            ["0 B", "999 B", "1.0 KB", "12.3 KB", "999.9 KB", "52.4 MB", "7.0 TB"]
+            [
+                "0 B", "999 B", "1.0 KB", "12.3 KB", "999.9 KB", "52.4 MB", "7.0 TB"
+            ]
         );
     }
 

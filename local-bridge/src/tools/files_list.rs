@@ -118,7 +118,12 @@ mod tests {
         fs::write(docs.join("a\nb"), "").unwrap();
         for name in ["b.txt", "a\nb"] {
             let day = UNIX_EPOCH + Duration::from_secs(1_795_305_600);
-            File::options().write(true).open(docs.join(name)).unwrap().set_modified(day).unwrap();
+            File::options()
+                .write(true)
+                .open(docs.join(name))
+                .unwrap()
+                .set_modified(day)
+                .unwrap();
         }
         std::os::unix::fs::symlink("/etc", docs.join("etc")).unwrap();
         assert_eq!(

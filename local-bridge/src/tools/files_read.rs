@@ -78,7 +78,9 @@ fn stretch(place: &Place<'_>, text: &str, wanted: &FilesRead) -> String {
         last += 1;
     }
     if cut {
-        told.push_str(&format!("[line {last} is cut after {MAX_CHARS} characters]\n"));
+        told.push_str(&format!(
+            "[line {last} is cut after {MAX_CHARS} characters]\n"
+        ));
     }
     if first > 1 || last < all {
         told.push_str(&format!("[lines {first} to {last} of {all}"));
@@ -123,22 +125,32 @@ fn not_text(bytes: &[u8], path: &Path) -> Option<String> {
 /// The text, and what is to be said of its encoding.
 fn decoded(bytes: &[u8]) -> (String, Option<&'static str>) {
     let wide = |rest: &[u8], read: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = rest.chunks_exact(2).map(|two| read([two[0], two[1]])).collect();
+        let units: Vec<u16> = rest
+            .chunks_exact(2)
+            .map(|two| read([two[0], two[1]]))
+            .collect();
         String::from_utf16_lossy(&units)
     };
     if let Some(rest) = bytes.strip_prefix(b"\xff\xfe") {
-        return (wide(rest, u16::from_le_bytes), Some("\n[the file is UTF-16]"));
+        return (
+            wide(rest, u16::from_le_bytes),
+            Some("\n[the file is UTF-16]"),
+        );
     }
     if let Some(rest) = bytes.strip_prefix(b"\xfe\xff") {
-        return (wide(rest, u16::from_be_bytes), Some("\n[the file is UTF-16]"));
+        return (
+            wide(rest, u16::from_be_bytes),
+            Some("\n[the file is UTF-16]"),
+        );
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
         // Cut in the middle of the last character by our own limit.
-        Err(error) if error.error_len().is_none() => {
-            (String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned(), None)
-        }
+        Err(error) if error.error_len().is_none() => (
+            String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned(),
+            None,
+        ),
         Err(_) => (
             bytes.iter().map(|&byte| char::from(byte)).collect(),
             Some("\n[the file is not UTF-8; it is shown as if it were Latin-1]"),
@@ -224,7 +236,10 @@ mod tests {
     #[test]
     fn texts_in_other_encodings_are_read() {
         let (folder, policy) = world();
-        let wide: Vec<u8> = [0xfeff_u16, 0x48, 0xe9].iter().flat_map(|unit| unit.to_le_bytes()).collect();
+        let wide: Vec<u8> = [0xfeff_u16, 0x48, 0xe9]
+            .iter()
+            .flat_map(|unit| unit.to_le_bytes())
+            .collect();
         for (name, bytes, text) in [
             ("bom", b"\xef\xbb\xbfH\xc3\xa9".to_vec(), "Hé"),
             ("wide", wide, "Hé\n[the file is UTF-16]"),

@@ -48,7 +48,11 @@ pub fn run(
         return Ok("nothing to look for: the query holds no word".to_owned());
     }
     let places = if matches!(wanted.path.as_str(), "" | "." | "/") {
-        policy.roots.iter().map(|root| places::find(&policy.roots, &root.name)).collect::<Result<Vec<_>, _>>()?
+        policy
+            .roots
+            .iter()
+            .map(|root| places::find(&policy.roots, &root.name))
+            .collect::<Result<Vec<_>, _>>()?
     } else {
         vec![places::find(&policy.roots, &wanted.path)?]
     };
@@ -129,7 +133,10 @@ impl Search<'_> {
 
     /// One match beyond the limit shows that there are more.
     fn full(&self) -> bool {
-        let (names, lines) = (self.names.len() > MAX_MATCHES, self.lines.len() > MAX_MATCHES);
+        let (names, lines) = (
+            self.names.len() > MAX_MATCHES,
+            self.lines.len() > MAX_MATCHES,
+        );
         match self.within {
             SearchWithin::Both => names && lines,
             SearchWithin::Names => names,
@@ -297,8 +304,14 @@ mod tests {
             ("photo.jpg", ""),
         ]);
         let names = |query| search(&policy, query, SearchWithin::Names);
-        assert_eq!(names("Proof of Address"), "docs/letters/proof-of-address.pdf  (4 B)");
-        assert_eq!(names("letter"), "docs/letters/\ndocs/letters/proof-of-address.pdf  (4 B)");
+        assert_eq!(
+            names("Proof of Address"),
+            "docs/letters/proof-of-address.pdf  (4 B)"
+        );
+        assert_eq!(
+            names("letter"),
+            "docs/letters/\ndocs/letters/proof-of-address.pdf  (4 B)"
+        );
         assert_eq!(names("budgets"), "docs/budget_2026.csv  (3 B)");
         assert_eq!(names("photo.jpg"), "docs/photo.jpg  (0 B)");
         assert_eq!(names("passport"), "no match for 'passport'");
@@ -330,7 +343,10 @@ mod tests {
         let docs = folder.path().join("docs");
         std::os::unix::fs::symlink(folder.path(), docs.join("word-away")).unwrap();
         std::os::unix::fs::symlink("../word", docs.join("word-up")).unwrap();
-        assert_eq!(search(&policy, "word", SearchWithin::Both), "no match for 'word'");
+        assert_eq!(
+            search(&policy, "word", SearchWithin::Both),
+            "no match for 'word'"
+        );
     }
 
     #[test]

@@ -111,7 +111,9 @@ impl Halt {
 fn send(job: &Job, place: &Place<'_>, clock: &Handle) -> Result<FileRef, Halt> {
     let mut file = place.open_file().map_err(Halt::No)?;
     let metadata = file.metadata();
-    let length = metadata.map_err(|error| Halt::No(place.refusal(error)))?.len();
+    let length = metadata
+        .map_err(|error| Halt::No(place.refusal(error)))?
+        .len();
     if length > MAX_FILE {
         return Err(Halt::TooLarge(length));
     }

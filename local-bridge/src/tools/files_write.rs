@@ -6,7 +6,7 @@ use crate::tools::figures::size;
 use cap_std::fs::{Dir, File, MetadataExt, OpenOptions, OpenOptionsExt, Permissions};
 use protocol::key::random_text;
 use protocol::tools::FilesWrite;
-use rustix::fs::OFlags;
+use rustix::fs::{Mode, OFlags};
 use std::ffi::OsStr;
 use std::io::{self, Write};
 use std::path::Path;
@@ -88,7 +88,9 @@ fn replace(
     }
     written?;
     if durability == Durability::Synced {
-        rustix::fs::fsync(dir)?;
+        // The handle serves for finding names only; the folder must be opened again to be synced.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        rustix::fs::fsync(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
     }
     Ok(())
 }
@@ -180,22 +182,45 @@ mod tests {
     fn a_file_is_made_replaced_and_added_to() {
         let (folder, policy) = world(Access::Write);
         let file = folder.path().join("docs/new/a.txt");
-        assert_eq!(put(&policy, "new/a.txt", "one", false).unwrap(), "wrote docs/new/a.txt (3 B)");
+        assert_eq!(
+            put(&policy, "new/a.txt", "one", false).unwrap(),
+            "wrote docs/new/a.txt (3 B)"
+        );
         fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(put(&policy, "new/a.txt", "two\n", false).unwrap(), "replaced docs/new/a.txt (4 B)");
-        assert_eq!(put(&policy, "new/a.txt", "three\n", true).unwrap(), "added to docs/new/a.txt (6 B)");
+        assert_eq!(
+            put(&policy, "new/a.txt", "two\n", false).unwrap(),
+            "replaced docs/new/a.txt (4 B)"
+        );
+        assert_eq!(
+            put(&policy, "new/a.txt", "three\n", true).unwrap(),
+            "added to docs/new/a.txt (6 B)"
+        );
         assert_eq!(fs::read_to_string(&file).unwrap(), "two\nthree\n");
-        assert_eq!(fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o640);
-        assert_eq!(put(&policy, "b.txt", "new", true).unwrap(), "added to docs/b.txt (3 B)");
-        let left = fs::read_dir(folder.path().join("docs/new")).unwrap().count();
+        assert_eq!(
+            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
+            0o640
+        );
+        assert_eq!(
+            put(&policy, "b.txt", "new", true).unwrap(),
+            "added to docs/b.txt (3 B)"
+        );
+        let left = fs::read_dir(folder.path().join("docs/new"))
+            .unwrap()
+            .count();
         assert_eq!(left, 1, "no half file is left");
     }
 
     #[test]
     fn what_may_only_be_read_is_not_written() {
         let (folder, policy) = world(Access::Read);
-        assert!(matches!(put(&policy, "a", "x", false), Err(NoPlace::ReadOnly(_))));
-        assert!(matches!(put(&policy, "new/a", "x", true), Err(NoPlace::ReadOnly(_))));
+        assert!(matches!(
+            put(&policy, "a", "x", false),
+            Err(NoPlace::ReadOnly(_))
+        ));
+        assert!(matches!(
+            put(&policy, "new/a", "x", true),
+            Err(NoPlace::ReadOnly(_))
+        ));
         assert_eq!(fs::read_dir(folder.path().join("docs")).unwrap().count(), 0);
     }
 
@@ -206,7 +231,10 @@ mod tests {
         fs::write(&outside, "mine").unwrap();
         fs::hard_link(&outside, folder.path().join("docs/a")).unwrap();
         for append in [false, true] {
-            assert!(matches!(put(&policy, "a", "x", append), Err(NoPlace::Linked(_))));
+            assert!(matches!(
+                put(&policy, "a", "x", append),
+                Err(NoPlace::Linked(_))
+            ));
         }
         assert_eq!(fs::read_to_string(&outside).unwrap(), "mine");
     }

@@ -117,13 +117,20 @@ fn allowed<'a>(policy: &'a Policy, argv: &[String]) -> Result<&'a Rule, NotRun> 
 
 fn folder<'a>(policy: &'a Policy, wanted: &str) -> Result<Place<'a>, NotRun> {
     let first = policy.roots.first().ok_or(NotRun::Nowhere)?;
-    let text = if wanted.is_empty() { &first.name } else { wanted };
+    let text = if wanted.is_empty() {
+        &first.name
+    } else {
+        wanted
+    };
     Ok(places::find(&policy.roots, text)?)
 }
 
 /// A path to an opened folder that no renaming can turn elsewhere: the child enters what is open.
 #[cfg(target_os = "linux")]
-#[expect(clippy::unnecessary_wraps, reason = "other systems must ask, and may be refused")]
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "other systems must ask, and may be refused"
+)]
 fn working_folder(dir: &cap_std::fs::Dir) -> io::Result<PathBuf> {
     use std::os::fd::AsRawFd;
     Ok(PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())))
@@ -398,8 +405,14 @@ mod tests {
 
     fn alive(pid: &str) -> bool {
         // A zombie that its new parent has not yet collected is dead.
-        fs::read_to_string(format!("/proc/{pid}/stat"))
-            .is_ok_and(|stat| !stat.rsplit(')').next().unwrap_or("").trim_start().starts_with('Z'))
+        fs::read_to_string(format!("/proc/{pid}/stat")).is_ok_and(|stat| {
+            !stat
+                .rsplit(')')
+                .next()
+                .unwrap_or("")
+                .trim_start()
+                .starts_with('Z')
+        })
     }
 
     #[tokio::test]
@@ -412,7 +425,9 @@ mod tests {
         let (docs, scratch) = (docs.display(), scratch.display());
         // PWD, OLDPWD, SHLVL and _ are the test's shell's own.
         let own = |line: &&str| {
-            !["PWD=", "OLDPWD=", "SHLVL=", "_="].iter().any(|name| line.starts_with(name))
+            !["PWD=", "OLDPWD=", "SHLVL=", "_="]
+                .iter()
+                .any(|name| line.starts_with(name))
         };
         let Outcome::Done { text, .. } = outcome else {
             panic!("{outcome:?}");
@@ -494,7 +509,8 @@ mod tests {
     #[tokio::test]
     async fn long_output_keeps_its_beginning_and_end_and_a_flood_is_stopped() {
         let world = World::new();
-        let policy = world.program("echo first; head -c 1000000 /dev/zero | tr '\\0' x; echo; echo last");
+        let policy =
+            world.program("echo first; head -c 1000000 /dev/zero | tr '\\0' x; echo; echo last");
         let outcome = world.run(policy, &["program"], LONG).await;
         let Outcome::Done { text, .. } = outcome else {
             panic!("{outcome:?}");
@@ -503,7 +519,9 @@ mod tests {
         assert!(text.ends_with("xxx\nlast"));
         assert!(text.contains("bytes left out]"));
         assert!(text.len() < 64 * 1024, "{}", text.len());
-        let policy = world.program("while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done");
+        let policy = world.program(
+            "while :; do echo yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy; done",
+        );
         let outcome = world.run(policy, &["program"], LONG).await;
         let Outcome::Failed { reason } = outcome else {
             panic!("{outcome:?}");

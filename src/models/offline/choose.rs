@@ -28,21 +28,31 @@ pub(super) fn paths(done: &Done) -> Vec<String> {
     paths
 }
 
+/// Whether a search's result names anything, a file or a folder.
+pub(super) fn any(done: &Done) -> bool {
+    done.text.lines().any(|line| place_of(line).is_some())
+}
+
 fn path_of(line: &str) -> Option<String> {
+    let path = place_of(line)?;
+    (!path.ends_with('/')).then_some(path)
+}
+
+/// The file or folder that a line names.
+fn place_of(line: &str) -> Option<String> {
     let line = line.trim();
     let line = ["- ", "* ", "• "]
         .iter()
         .find_map(|bullet| line.strip_prefix(bullet))
         .unwrap_or(line);
-    let line = without_text(line);
-    let line = without_size(line).trim_matches('`').trim();
-    // Paths begin with a root's name, so each holds a slash; sentences such as `3 matches` do not.
-    let root = line.split('/').next()?;
-    let sentence = line.ends_with([':', '.'])
-        || root.contains(char::is_whitespace)
-        || line.starts_with(['[', '(', '<', '…']);
-    (line.contains('/') && !root.is_empty() && !sentence && !line.ends_with('/'))
-        .then(|| line.to_owned())
+    let path = without_size(without_text(line));
+    // Paths begin with a root's name, so each holds a slash; sentences such as `no match for 'a/b'` seldom look alike.
+    let marked = path.len() < line.len() || path.ends_with('/');
+    let path = path.trim_matches('`').trim();
+    let root = path.split('/').next()?;
+    let sentence = path.starts_with(['[', '(', '<', '…']) || path.ends_with([':', '.']);
+    let plain = marked || !root.contains(char::is_whitespace);
+    (path.contains('/') && !root.is_empty() && plain && !sentence).then(|| path.to_owned())
 }
 
 /// `path:12: text` to `path`.
@@ -141,11 +151,11 @@ fn parts(text: &str) -> Vec<String> {
         .collect()
 }
 
-/// The folder of that name, as the paths below it tell.
+/// The folder of that name, as its own line or the paths below it tell.
 pub(super) fn folder(found: &Done, name: &str) -> Choice {
     let wanted = fold(name);
     let mut folders: Vec<String> = Vec::new();
-    for path in paths(found) {
+    for path in found.text.lines().filter_map(place_of) {
         let mut end = 0;
         for part in path.split('/') {
             end += part.len();
@@ -198,14 +208,15 @@ mod tests {
     fn paths_are_read_from_every_shape_of_line() {
         let text = "3 matches:\nplayground/letters/proof-of-address.pdf  (12.3 KB)\nplayground/a:b.txt:12: rent: 3:4\n\
                     - `playground/photo (1).jpg`\nplayground/photo (1).jpg (1,204 bytes)\nplayground/x (2).md\nplayground/letters/\n\
-                    no files in playground/other\n[… 20 more are left out …]\n";
+                    no match for 'playground/other'\nMy Files/a.txt  (3 B)\n[… 20 more are left out …]\n";
         assert_eq!(
             paths(&found(text)),
             [
                 "playground/letters/proof-of-address.pdf",
                 "playground/a:b.txt",
                 "playground/photo (1).jpg",
-                "playground/x (2).md"
+                "playground/x (2).md",
+                "My Files/a.txt",
             ]
         );
         assert_eq!(
@@ -256,6 +267,10 @@ mod tests {
         assert_eq!(
             folder(&found("p/letters.txt"), "letters"),
             Choice::None(vec![])
+        );
+        assert_eq!(
+            folder(&found("p/letters/"), "letters"),
+            Choice::One("p/letters".into())
         );
     }
 }

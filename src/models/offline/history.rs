@@ -88,8 +88,13 @@ fn request(text: &str, before: &[Turn]) -> Option<Request> {
         return None;
     }
     let (words, mut intent, remarks) = newest(&words);
-    if matches!(intent, Intent::Choose(_) | Intent::Yes)
-        && let Some(wanted) = chosen(&intent, before)
+    let number = if let Intent::Choose(number) = intent {
+        Some(number)
+    } else {
+        None
+    };
+    if (number.is_some() || intent == Intent::Yes)
+        && let Some(wanted) = chosen(number, before)
     {
         intent = wanted;
     }
@@ -181,16 +186,16 @@ fn asks(intent: &Intent) -> bool {
 }
 
 /// What the person wanted before the agent offered a list, of which they name one by its number, or the only one by a yes.
-fn chosen(choice: &Intent, before: &[Turn]) -> Option<Intent> {
+fn chosen(number: Option<usize>, before: &[Turn]) -> Option<Intent> {
     let spoken = |turn: &Turn| match turn {
         Turn::Agent { text, .. } => Some(offered(text)),
         Turn::Person(_) | Turn::Results(..) => None,
     };
     let offer = before.iter().rev().find_map(spoken)?;
-    let path = match choice {
-        Intent::Choose(0) => offer.last(),
-        Intent::Choose(number) => offer.get(number - 1),
-        _ => offer.first().filter(|_| offer.len() == 1),
+    let path = match number {
+        Some(0) => offer.last(),
+        Some(number) => offer.get(number - 1),
+        None => offer.first().filter(|_| offer.len() == 1),
     }?;
     let asked = before.iter().rev().find_map(|turn| match turn {
         Turn::Person(text) | Turn::Results(_, Some(text)) => {

@@ -826,7 +826,7 @@ fn whole(words: &[Word]) -> Option<Intent> {
     let is = |phrase: &&str| strip(said, phrase).is_some_and(<[Word]>::is_empty);
     WHOLE
         .iter()
-        .find(|(phrases, _)| phrases.iter().any(|phrase| is(phrase)))
+        .find(|(phrases, _)| phrases.iter().any(is))
         .map(|(_, intent)| intent.clone())
 }
 

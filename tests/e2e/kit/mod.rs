@@ -13,7 +13,7 @@ pub(crate) mod tunnel;
 
 use bridge::Machine;
 use models::{Dialect, FakeModel};
-use person::Person;
+use person::{PATIENCE, Person};
 use reqwest::{Body, Client, Response};
 use runtime::Runtime;
 use serde_json::{Map, Value, json};
@@ -86,13 +86,17 @@ impl World {
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
         let runtime = Runtime::start(&folder.path().join("worker"), vars).await;
+        let client = Client::builder()
+            .timeout(PATIENCE)
+            .build()
+            .expect("a plain client can be made");
         let spoken_secrets = Mutex::new(vec![OWNER_CLAIM.to_owned()]);
         Self {
             runtime,
             telegram,
             anthropic,
             openai,
-            client: Client::new(),
+            client,
             spoken_secrets,
             folder,
         }

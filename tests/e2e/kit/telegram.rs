@@ -1,6 +1,7 @@
 //! A Telegram Bot API on loopback that checks every call against the published format and keeps what it was sent.
 
 use super::markup::parse_html;
+use super::person::PATIENCE;
 use super::server::{Cut, Server};
 use axum::Router;
 use axum::body::{Body, to_bytes};
@@ -180,10 +181,37 @@ impl FakeTelegram {
         patience: Duration,
         mut find: impl FnMut(&[Deed]) -> Option<T>,
     ) -> Option<T> {
+        self.wait(patience, |log| find(&log.deeds)).await
+    }
+
+    /// Waits until a method has been called `count` times in all, whatever became of the calls.
+    pub(crate) async fn was_called(&self, method: &str, count: usize) {
+        let of_method = |log: &Log| {
+            log.attempts
+                .iter()
+                .filter(|attempt| attempt.method == method)
+                .count()
+        };
+        let waited = self
+            .wait(PATIENCE, |log| (of_method(log) >= count).then_some(()))
+            .await;
+        assert!(
+            waited.is_some(),
+            "{method} was not called {count} times: {:#?}",
+            self.attempts(method)
+        );
+    }
+
+    /// `find` looks while the log is held: it must not ask this fake for anything.
+    async fn wait<T>(
+        &self,
+        patience: Duration,
+        mut find: impl FnMut(&Log) -> Option<T>,
+    ) -> Option<T> {
         let mut changes = self.shared.changed.subscribe();
         let search = async {
             loop {
-                if let Some(found) = find(&self.shared.log().deeds) {
+                if let Some(found) = find(&self.shared.log()) {
                     return found;
                 }
                 changes

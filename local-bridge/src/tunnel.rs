@@ -1,0 +1,851 @@
+//! The only network: dials the Worker, proves both sides, carries frames, and comes back after a loss.
+
+use crate::calls::{Action, Calls, News, Order};
+use crate::home::{Broken, Home, Pairing, State};
+use crate::journal::{Journal, Unusable};
+use crate::pair::{BadAddress, endpoint};
+use crate::policy::{Law, Policy, Unfit};
+use crate::sandbox::Fence;
+use crate::tools::files_send::{Courier, FromTool, Piece};
+use crate::tools::{self, Job};
+use futures::{SinkExt, StreamExt};
+use protocol::call::{CallId, Outcome};
+use protocol::key::{BadKey, KeyId, PublicKey, SigningKey, random_bytes, random_text};
+use protocol::session::{Hello, HelloClaims, Transcript, session_id};
+use protocol::token::{self, Binding, Kind};
+use protocol::{
+    CLOSE_REPLACED, CLOSE_REVOKED, CLOSE_VIOLATION, LEASE_SECONDS, MAX_TEXT_FRAME, PING,
+    PING_SECONDS, PONG, ToBridge, ToWorker, VERSION, read_frame, write_frame,
+};
+use serde::Deserialize;
+use std::collections::HashMap;
+use std::future::Future;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::net::TcpStream;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::HeaderValue;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
+use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use url::Url;
+
+/// How many pieces of files wait for the line: a quarter of the Worker's window.
+const PIECES: usize = 4;
+
+/// How long the last frame of a connection may take to reach the other side.
+const PARTING: Duration = Duration::from_secs(1);
+
+/// How long running tools may take to stop when the bridge does.
+const STOPPING: Duration = Duration::from_secs(4);
+
+/// The rhythm of a connection.
+#[derive(Debug, Clone, Copy)]
+pub struct Timing {
+    /// How often to ping.
+    pub ping: Duration,
+    /// How long the Worker may be silent.
+    pub lease: Duration,
+    /// How long dialling and proving may take.
+    pub dial: Duration,
+    /// Waits between tries that failed.
+    pub retry: Backoff,
+    /// Waits between tries that were refused: the owner may say yes at any minute.
+    pub refused: Backoff,
+    /// A session that lasted this long shows that all is well.
+    pub healthy: Duration,
+}
+
+/// Waits that double, each a random part of its step, so that many bridges do not come back in step.
+#[derive(Debug, Clone, Copy)]
+pub struct Backoff {
+    /// The first step.
+    pub first: Duration,
+    /// The longest step.
+    pub most: Duration,
+}
+
+/// One machine's end of the tunnel.
+#[derive(Debug)]
+pub struct Tunnel {
+    home: Home,
+    pairing: Pairing,
+    key: SigningKey,
+    command_key: PublicKey,
+    address: Url,
+    timing: Timing,
+    law: Law,
+    fence: Fence,
+    calls: Calls,
+    running: HashMap<CallId, Run>,
+    from_tools: mpsc::Receiver<FromTool>,
+    to_us: mpsc::Sender<FromTool>,
+    stop: watch::Receiver<bool>,
+}
+
+/// Why the bridge cannot run at all.
+#[derive(Debug, thiserror::Error)]
+pub enum Unready {
+    /// The home is not in order, or nothing is paired.
+    #[error(transparent)]
+    Home(#[from] Broken),
+    /// The policy is broken.
+    #[error(transparent)]
+    Policy(#[from] Unfit),
+    /// The journal is broken.
+    #[error(transparent)]
+    Journal(#[from] Unusable),
+    /// The Worker's address is none.
+    #[error(transparent)]
+    Address(#[from] BadAddress),
+}
+
+/// A running call, as the tunnel holds it.
+#[derive(Debug)]
+struct Run {
+    attempt: u64,
+    cancel: watch::Sender<bool>,
+    credit: Option<watch::Sender<u64>>,
+}
+
+/// Why a connection ended.
+#[derive(Debug, thiserror::Error)]
+enum Ended {
+    #[error("local-bridge was stopped")]
+    Stopped,
+    #[error("the policy has changed and is told anew")]
+    PolicyChanged,
+    #[error("{0}")]
+    Violation(String),
+    #[error("{0}")]
+    Refused(String),
+    #[error("a newer connection of this bridge has taken its place")]
+    Replaced,
+    #[error("{0} cannot be reached: {1}")]
+    Unreachable(String, String),
+    #[error("the Worker closed it{0}")]
+    Closed(String),
+    #[error("the Worker has been silent for too long")]
+    Silent,
+    #[error("the line broke: {0}")]
+    Line(#[from] Error),
+    #[error("the line does not take what is sent")]
+    Stuck,
+    #[error(
+        "the Worker speaks version {0} of the protocol and this program {VERSION}; update the older one"
+    )]
+    Version(u32),
+    #[error(transparent)]
+    Journal(#[from] Unusable),
+    #[error(transparent)]
+    Key(#[from] BadKey),
+}
+
+type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+#[derive(Deserialize)]
+struct Refusal {
+    error: String,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            ping: Duration::from_secs(PING_SECONDS),
+            lease: Duration::from_secs(LEASE_SECONDS),
+            dial: Duration::from_secs(15), // Wi-Fi that wakes, and a cold Worker
+            retry: Backoff {
+                first: Duration::from_millis(250),
+                most: Duration::from_secs(30),
+            },
+            refused: Backoff {
+                first: Duration::from_secs(2),
+                most: Duration::from_secs(60),
+            },
+            healthy: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Backoff {
+    /// The wait before the next try after `failures` of them.
+    fn wait(self, failures: u32) -> Duration {
+        let step = self
+            .first
+            .saturating_mul(1 << failures.min(16))
+            .min(self.most);
+        let part = random_bytes::<2>().map_or(u16::MAX, u16::from_be_bytes);
+        step.mul_f64(f64::from(part) / f64::from(u16::MAX))
+    }
+}
+
+impl Ended {
+    /// The waits that suit it.
+    fn backoff(&self, timing: &Timing) -> Backoff {
+        match self {
+            Self::Refused(_) | Self::Replaced | Self::Version(_) => timing.refused,
+            Self::Stopped
+            | Self::PolicyChanged
+            | Self::Violation(_)
+            | Self::Unreachable(..)
+            | Self::Closed(_)
+            | Self::Silent
+            | Self::Line(_)
+            | Self::Stuck
+            | Self::Journal(_)
+            | Self::Key(_) => timing.retry,
+        }
+    }
+}
+
+impl Tunnel {
+    /// Prepares the end of the tunnel that a home describes. It runs until `stop` becomes true.
+    pub fn open(home: &Home, timing: Timing, stop: watch::Receiver<bool>) -> Result<Self, Unready> {
+        // Two providers of cryptography may be linked in; the first one installed is the one in use.
+        rustls::crypto::ring::default_provider()
+            .install_default()
+            .ok();
+        let (pairing, command_key) = home.pairing()?.ok_or(Broken::NotPaired)?;
+        let key = home.key()?.ok_or(Broken::NotPaired)?;
+        let journal = Journal::open(&home.journal(), now())?;
+        let lease = i64::try_from(timing.lease.as_millis()).unwrap_or(i64::MAX);
+        let (to_us, from_tools) = mpsc::channel(PIECES);
+        Ok(Self {
+            address: socket_address(&pairing.worker)?,
+            calls: Calls::new(journal, key.clone(), command_key.clone(), lease),
+            law: Law::open(home)?,
+            fence: Fence::find(),
+            home: home.clone(),
+            pairing,
+            key,
+            command_key,
+            timing,
+            running: HashMap::new(),
+            from_tools,
+            to_us,
+            stop,
+        })
+    }
+
+    /// Connects, again and again, until it is stopped.
+    pub async fn run(mut self) {
+        tracing::info!("policy: {}", self.law.current().summary());
+        let (mut failures, mut stop) = (0, self.stop.clone());
+        loop {
+            let begun = Instant::now();
+            let ended = self.connect_once().await;
+            self.disconnected(&ended);
+            if matches!(ended, Ended::Stopped) {
+                break;
+            }
+            if begun.elapsed() >= self.timing.healthy || matches!(ended, Ended::PolicyChanged) {
+                failures = 0;
+            }
+            let wait = ended.backoff(&self.timing).wait(failures);
+            failures += 1;
+            tracing::debug!("next try in {} ms", wait.as_millis());
+            let waited = self.meanwhile(stopped_or(&mut stop, sleep(wait))).await;
+            match waited {
+                Ok(Some(())) => {}
+                Ok(None) => break,
+                Err(error) => tracing::error!("{error}"),
+            }
+        }
+        self.stop_tools().await;
+    }
+
+    /// One connection, from dialling to its end.
+    async fn connect_once(&mut self) -> Ended {
+        let mut stop = self.stop.clone();
+        let policy = self.law.current();
+        let hello = self.hello(&policy);
+        let dialling = dial(self.address.clone(), self.ticket(), self.timing.dial);
+        let mut socket = match self.meanwhile(stopped_or(&mut stop, dialling)).await {
+            Ok(Some(Ok(socket))) => socket,
+            Ok(Some(Err(ended))) => return self.explained(ended),
+            Ok(None) => return Ended::Stopped,
+            Err(error) => return error.into(),
+        };
+        let ended = match self.prove(&mut socket, &hello, &mut stop).await {
+            Ok(session) => {
+                self.connected();
+                self.serve(&mut socket, session, &policy.sha256, &mut stop)
+                    .await
+            }
+            Err(ended) => ended,
+        };
+        part(&mut socket, &ended).await;
+        self.explained(ended)
+    }
+
+    /// The session's name, once both sides have shown their keys.
+    async fn prove(
+        &mut self,
+        socket: &mut Socket,
+        hello: &str,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<String, Ended> {
+        let limit = self.timing.dial;
+        let (key, command_key) = (self.key.clone(), self.command_key.clone());
+        let proving = timeout(limit, prove(socket, &key, &command_key, hello));
+        match self.meanwhile(stopped_or(stop, proving)).await? {
+            Some(Ok(proven)) => proven,
+            Some(Err(_)) => Err(Ended::Silent),
+            None => Err(Ended::Stopped),
+        }
+    }
+
+    async fn serve(
+        &mut self,
+        socket: &mut Socket,
+        session: String,
+        told_policy: &str,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Ended {
+        match self.served(socket, session, told_policy, stop).await {
+            Ok(never) => match never {},
+            Err(ended) => ended,
+        }
+    }
+
+    async fn served(
+        &mut self,
+        socket: &mut Socket,
+        session: String,
+        told_policy: &str,
+        stop: &mut watch::Receiver<bool>,
+    ) -> Result<std::convert::Infallible, Ended> {
+        self.take(socket, News::Welcomed(session)).await?;
+        let mut ping = interval_at(Instant::now() + self.timing.ping, self.timing.ping);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut heard = Instant::now();
+        loop {
+            tokio::select! {
+                frame = socket.next() => {
+                    heard = Instant::now();
+                    self.incoming(socket, frame).await?;
+                }
+                Some(news) = self.from_tools.recv() => self.outgoing(socket, news).await?,
+                _ = ping.tick() => {
+                    if self.calls.idle() && self.law.current().sha256 != told_policy {
+                        return Err(Ended::PolicyChanged);
+                    }
+                    self.send(socket, Message::text(PING)).await?;
+                }
+                () = sleep_until(heard + self.timing.lease) => return Err(Ended::Silent),
+                () = stopped(stop) => return Err(Ended::Stopped),
+            }
+        }
+    }
+
+    async fn incoming(
+        &mut self,
+        socket: &mut Socket,
+        frame: Option<Result<Message, Error>>,
+    ) -> Result<(), Ended> {
+        let Some(frame) = frame else {
+            return Err(Ended::Closed(String::new()));
+        };
+        match frame? {
+            Message::Text(text) if text.as_str() == PONG => self.take(socket, News::Heard).await,
+            Message::Text(text) => {
+                let frame =
+                    read_frame(&text).map_err(|error| Ended::Violation(error.to_string()))?;
+                self.take(socket, News::Said(frame)).await
+            }
+            Message::Ping(_) | Message::Pong(_) => self.take(socket, News::Heard).await,
+            Message::Close(why) => Err(closed(why)),
+            Message::Binary(_) | Message::Frame(_) => Err(Ended::Violation(
+                "a frame of bytes, which a Worker never sends".to_owned(),
+            )),
+        }
+    }
+
+    async fn outgoing(&mut self, socket: &mut Socket, news: FromTool) -> Result<(), Ended> {
+        match news {
+            FromTool::Piece {
+                call,
+                attempt,
+                piece,
+            } => {
+                if self.running.get(&call).map(|run| run.attempt) != Some(attempt) {
+                    return Ok(()); // of a run that a lost connection has ended
+                }
+                let message = match piece {
+                    Piece::Start(frame) => Message::text(write_frame(&frame)),
+                    Piece::Bytes(bytes) => Message::binary(bytes),
+                };
+                self.send(socket, message).await
+            }
+            ended @ FromTool::Ended { .. } => {
+                let news = self.noted(ended);
+                match news {
+                    Some(news) => self.take(socket, news).await,
+                    None => Ok(()),
+                }
+            }
+        }
+    }
+
+    /// Hands news to the calls and does what they say.
+    async fn take(&mut self, socket: &mut Socket, news: News) -> Result<(), Ended> {
+        for action in self.calls.handle(news, now())? {
+            match action {
+                Action::Say(frame) => {
+                    self.send(socket, Message::text(write_frame(&frame)))
+                        .await?;
+                }
+                Action::Start(order) => self.start(order),
+                Action::Stop(call) => self.cancel(&call),
+                Action::Credit { call, until } => self.credit(&call, until),
+                Action::HangUp(why) => return Err(Ended::Violation(why)),
+            }
+        }
+        Ok(())
+    }
+
+    async fn send(&mut self, socket: &mut Socket, message: Message) -> Result<(), Ended> {
+        match timeout(self.timing.lease, socket.send(message)).await {
+            Ok(sent) => Ok(sent?),
+            Err(_) => Err(Ended::Stuck),
+        }
+    }
+
+    fn start(&mut self, order: Order) {
+        let (cancel, cancelled) = watch::channel(false);
+        let (credit, granted) = watch::channel(0);
+        let run = Run {
+            attempt: order.attempt,
+            cancel,
+            credit: Some(credit),
+        };
+        self.running.insert(order.call.clone(), run);
+        tracing::info!("call {}: {}", order.call, order.tool);
+        let job = Job {
+            policy: self.law.current(),
+            scratch: self.home.scratch(),
+            fence: self.fence.clone(),
+            cancelled,
+            courier: Courier {
+                pieces: self.to_us.clone(),
+                credit: granted,
+            },
+            order,
+        };
+        tokio::spawn(carry_out(job, self.home.panics(), self.to_us.clone()));
+    }
+
+    fn cancel(&mut self, call: &CallId) {
+        if let Some(run) = self.running.get_mut(call) {
+            run.cancel.send_replace(true);
+            run.credit = None; // wakes one that waits for it
+        }
+    }
+
+    fn credit(&mut self, call: &CallId, until: u64) {
+        let run = self.running.get(call);
+        if let Some(credit) = run.and_then(|run| run.credit.as_ref()) {
+            credit.send_if_modified(|granted| {
+                let more = until > *granted;
+                *granted = until.max(*granted);
+                more
+            });
+        }
+    }
+
+    /// The end of a run as news; what else comes from tools is of no use without a connection.
+    fn noted(&mut self, news: FromTool) -> Option<News> {
+        match news {
+            FromTool::Piece { .. } => None,
+            FromTool::Ended {
+                call,
+                attempt,
+                outcome,
+                policy_sha256,
+            } => {
+                if self.running.get(&call).map(|run| run.attempt) == Some(attempt) {
+                    self.running.remove(&call);
+                }
+                tracing::info!("call {call}: {}", kind(&outcome));
+                Some(News::Ended {
+                    call,
+                    attempt,
+                    outcome,
+                    policy_sha256,
+                })
+            }
+        }
+    }
+
+    /// Waits without a connection, and keeps what ends in that time.
+    async fn meanwhile<T>(&mut self, waiting: impl Future<Output = T>) -> Result<T, Unusable> {
+        tokio::pin!(waiting);
+        loop {
+            tokio::select! {
+                done = &mut waiting => return Ok(done),
+                Some(news) = self.from_tools.recv() => {
+                    if let Some(news) = self.noted(news) {
+                        // Without a session there is nobody to tell and nothing to start: it only reaches the journal.
+                        self.calls.handle(news, now())?;
+                    }
+                }
+            }
+        }
+    }
+
+    fn connected(&self) {
+        let Pairing { worker, name, .. } = &self.pairing;
+        tracing::info!("connected to {worker} as {name}");
+        self.remember(&State {
+            connected: true,
+            since: now(),
+            last_error: None,
+            accepted: true,
+        });
+    }
+
+    fn disconnected(&mut self, ended: &Ended) {
+        match ended {
+            Ended::Violation(why) => tracing::warn!("refused: {why}"),
+            Ended::Stopped
+            | Ended::PolicyChanged
+            | Ended::Refused(_)
+            | Ended::Replaced
+            | Ended::Unreachable(..)
+            | Ended::Closed(_)
+            | Ended::Silent
+            | Ended::Line(_)
+            | Ended::Stuck
+            | Ended::Version(_)
+            | Ended::Journal(_)
+            | Ended::Key(_) => {}
+        }
+        tracing::info!("connection closed: {ended}");
+        match self.calls.handle(News::Lost, now()) {
+            Ok(actions) => {
+                for action in actions {
+                    if let Action::Stop(call) = action {
+                        self.cancel(&call);
+                        self.running.remove(&call);
+                    }
+                }
+            }
+            Err(error) => tracing::error!("{error}"),
+        }
+        let before = self.home.state();
+        let state = State {
+            connected: false,
+            since: now(),
+            last_error: Some(ended.to_string()),
+            accepted: before.accepted,
+        };
+        if before.connected || before.last_error != state.last_error {
+            self.remember(&state);
+        }
+    }
+
+    fn remember(&self, state: &State) {
+        if let Err(error) = self.home.write_state(state) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// A refusal in words that tell its owner what to do.
+    fn explained(&self, ended: Ended) -> Ended {
+        let Ended::Refused(said) = ended else {
+            return ended;
+        };
+        let said = if said.is_empty() {
+            said
+        } else {
+            format!(" ({said})")
+        };
+        Ended::Refused(if self.home.state().accepted {
+            format!(
+                "revoked: the Worker no longer accepts this machine; pair it again with a link from /pair{said}"
+            )
+        } else {
+            format!("not paired (yet): confirm the six words in the chat or the console{said}")
+        })
+    }
+
+    fn hello(&self, policy: &Policy) -> String {
+        let hello = Hello {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            platform: std::env::consts::OS.to_owned(),
+            tools: tools::offered(policy, &self.fence),
+            roots: policy.shown_roots(),
+            commands: policy
+                .commands
+                .iter()
+                .map(|command| command.argv.clone())
+                .collect(),
+            policy_sha256: policy.sha256.clone(),
+        };
+        write_frame(&hello)
+    }
+
+    fn ticket(&self) -> Result<String, token::Refused> {
+        let (issuer, audience) = (self.key.public().id(), self.command_key.id());
+        let binding = Binding {
+            issuer: &issuer,
+            audience: &audience,
+            nonce: None,
+        };
+        token::issue(Kind::Hello, &self.key, binding, &HelloClaims {}, now())
+    }
+
+    /// Ends what runs. Its rows stay as they are: the next start sees that it did not end by itself.
+    async fn stop_tools(&mut self) {
+        let calls: Vec<CallId> = self.running.keys().cloned().collect();
+        for call in &calls {
+            self.cancel(call);
+        }
+        let ending = async {
+            while !self.running.is_empty() {
+                match self.from_tools.recv().await {
+                    Some(FromTool::Ended { call, .. }) => {
+                        self.running.remove(&call);
+                    }
+                    Some(FromTool::Piece { .. }) => {}
+                    None => break,
+                }
+            }
+        };
+        timeout(STOPPING, ending).await.ok();
+    }
+}
+
+async fn carry_out(job: Job, panics: bool, to_us: mpsc::Sender<FromTool>) {
+    let (call, attempt) = (job.order.call.clone(), job.order.attempt);
+    let policy_sha256 = job.policy.sha256.clone();
+    let outcome = if panics {
+        Outcome::denied(
+            "this machine is frozen: a file named 'panic' lies in local-bridge's folder; its owner can take it away",
+        )
+    } else {
+        // In its own task, so that a defect in a tool ends as news and not as silence.
+        tokio::spawn(tools::run(job))
+            .await
+            .unwrap_or_else(|_| tools::broken())
+    };
+    let news = FromTool::Ended {
+        call,
+        attempt,
+        outcome,
+        policy_sha256,
+    };
+    to_us.send(news).await.ok(); // fails only when the bridge has ended
+}
+
+async fn dial(
+    address: Url,
+    ticket: Result<String, token::Refused>,
+    limit: Duration,
+) -> Result<Socket, Ended> {
+    let unreachable = |why: String| Ended::Unreachable(address.to_string(), why);
+    let ticket = ticket.map_err(|error| unreachable(error.to_string()))?;
+    let mut request = address.as_str().into_client_request()?;
+    let bearer = HeaderValue::try_from(format!("Bearer {ticket}"))
+        .map_err(|error| unreachable(error.to_string()))?;
+    request.headers_mut().insert(AUTHORIZATION, bearer);
+    let config = WebSocketConfig::default()
+        .read_buffer_size(16 * 1024) // frames are small, and an idle bridge should be, too
+        .write_buffer_size(0)
+        .max_message_size(Some(MAX_TEXT_FRAME))
+        .max_frame_size(Some(MAX_TEXT_FRAME));
+    let dialling = connect_async_tls_with_config(request, Some(config), true, None);
+    match timeout(limit, dialling).await {
+        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Err(Error::Http(response))) if matches!(response.status().as_u16(), 401 | 403) => {
+            Err(Ended::Refused(said(response.body().as_deref())))
+        }
+        Ok(Err(error)) => Err(unreachable(error.to_string())),
+        Err(_) => Err(unreachable("no answer".to_owned())),
+    }
+}
+
+/// The Worker's own sentence, if it sent one.
+fn said(body: Option<&[u8]>) -> String {
+    let refusal = body.and_then(|body| serde_json::from_slice::<Refusal>(body).ok());
+    refusal.map(|refusal| refusal.error).unwrap_or_default()
+}
+
+/// Both proofs: ours for the Worker, and the Worker's for us by the key that was pinned when we were paired.
+async fn prove(
+    socket: &mut Socket,
+    key: &SigningKey,
+    command_key: &PublicKey,
+    hello: &str,
+) -> Result<String, Ended> {
+    let ToBridge::Challenge { version, nonce } = next_frame(socket).await? else {
+        return Err(Ended::Violation(
+            "the session did not begin with a challenge".to_owned(),
+        ));
+    };
+    if version != VERSION {
+        return Err(Ended::Version(version));
+    }
+    let (KeyId(bridge), KeyId(command_id)) = (key.public().id(), command_key.id());
+    let bridge_nonce = random_text()?;
+    let transcript = Transcript {
+        bridge: &bridge,
+        command_key: &command_id,
+        worker_nonce: &nonce,
+        bridge_nonce: &bridge_nonce,
+        version: VERSION,
+        hello,
+    };
+    let ours = key.sign(&transcript.bridge_bytes());
+    let answer = ToWorker::Answer {
+        nonce: bridge_nonce.clone(),
+        hello: hello.to_owned(),
+        signature: ours.clone(),
+    };
+    socket.send(Message::text(write_frame(&answer))).await?;
+    let ToBridge::Welcome { signature: theirs } = next_frame(socket).await? else {
+        return Err(Ended::Violation(
+            "the Worker did not prove itself".to_owned(),
+        ));
+    };
+    command_key
+        .verify(&transcript.worker_bytes(), &theirs)
+        .map_err(|_| {
+            Ended::Violation(
+                "the Worker's key is not the one this machine was paired with".to_owned(),
+            )
+        })?;
+    Ok(session_id(&transcript, &ours, &theirs))
+}
+
+async fn next_frame(socket: &mut Socket) -> Result<ToBridge, Ended> {
+    loop {
+        match socket.next().await {
+            Some(Ok(Message::Text(text))) if text.as_str() == PONG => {}
+            Some(Ok(Message::Text(text))) => {
+                return read_frame(&text).map_err(|error| Ended::Violation(error.to_string()));
+            }
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Close(why))) => return Err(closed(why)),
+            Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
+                return Err(Ended::Violation(
+                    "a frame of bytes before the session".to_owned(),
+                ));
+            }
+            Some(Err(error)) => return Err(error.into()),
+            None => return Err(Ended::Closed(String::new())),
+        }
+    }
+}
+
+/// Says goodbye where that is ours to do, and waits a moment so that it arrives.
+async fn part(socket: &mut Socket, ended: &Ended) {
+    let (code, reason) = match ended {
+        Ended::Violation(why) => (CLOSE_VIOLATION, why.as_str()),
+        Ended::Stopped => (1001, "local-bridge was stopped"),
+        Ended::PolicyChanged => (1001, "the policy has changed"),
+        Ended::Version(_) => (1002, "another version of the protocol"),
+        Ended::Silent | Ended::Stuck => (1001, "silence"),
+        Ended::Journal(_) | Ended::Key(_) => (1011, "local-bridge cannot go on"),
+        Ended::Refused(_)
+        | Ended::Replaced
+        | Ended::Unreachable(..)
+        | Ended::Closed(_)
+        | Ended::Line(_) => return,
+    };
+    let frame = CloseFrame {
+        code: code.into(),
+        reason: reason[..reason.floor_char_boundary(120)].into(), // a close frame holds 125 bytes
+    };
+    let parting = async {
+        socket.close(Some(frame)).await?;
+        while let Some(Ok(_)) = socket.next().await {}
+        Ok::<(), Error>(())
+    };
+    timeout(PARTING, parting).await.ok();
+}
+
+fn closed(why: Option<CloseFrame>) -> Ended {
+    let Some(why) = why else {
+        return Ended::Closed(String::new());
+    };
+    match u16::from(why.code) {
+        CLOSE_REVOKED => Ended::Refused(why.reason.to_string()),
+        CLOSE_REPLACED => Ended::Replaced,
+        code if why.reason.is_empty() => Ended::Closed(format!(" with code {code}")),
+        code => Ended::Closed(format!(" with code {code}: {}", why.reason)),
+    }
+}
+
+fn socket_address(worker: &str) -> Result<Url, BadAddress> {
+    let mut url = endpoint(worker, "/bridge")?;
+    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
+    url.set_scheme(scheme)
+        .map_err(|()| BadAddress::Malformed(worker.to_owned()))?;
+    Ok(url)
+}
+
+async fn stopped(stop: &mut watch::Receiver<bool>) {
+    // The sender's end means the same: nobody is left who could want us to run.
+    stop.wait_for(|stop| *stop).await.ok();
+}
+
+/// What a future gives, or nothing if the bridge is stopped first.
+async fn stopped_or<T>(
+    stop: &mut watch::Receiver<bool>,
+    future: impl Future<Output = T>,
+) -> Option<T> {
+    tokio::select! {
+        done = future => Some(done),
+        () = stopped(stop) => None,
+    }
+}
+
+fn kind(outcome: &Outcome) -> &'static str {
+    match outcome {
+        Outcome::Done { .. } => "done",
+        Outcome::Failed { .. } => "failed",
+        Outcome::Denied { .. } => "denied",
+        Outcome::Cancelled => "cancelled",
+        Outcome::Interrupted { .. } => "interrupted",
+    }
+}
+
+fn now() -> i64 {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| {
+        i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_double_up_to_the_longest_and_are_never_longer_than_their_step() {
+        let backoff = Timing::default().retry;
+        for (failures, step) in [(0, 250), (1, 500), (3, 2000), (7, 30_000), (60, 30_000)] {
+            let longest = (0..200).map(|_| backoff.wait(failures)).max().unwrap();
+            let step = Duration::from_millis(step);
+            assert!(longest <= step, "{failures}: {longest:?}");
+            assert!(longest > step / 2, "{failures}: {longest:?}");
+        }
+    }
+
+    #[test]
+    fn the_tunnel_is_encrypted_as_the_workers_address_is() {
+        let address = |worker| socket_address(worker).map(|url| url.to_string());
+        assert_eq!(
+            address("https://bernard.example").unwrap(),
+            "wss://bernard.example/bridge"
+        );
+        assert_eq!(
+            address("http://127.0.0.1:8787").unwrap(),
+            "ws://127.0.0.1:8787/bridge"
+        );
+        assert!(address("http://bernard.example").is_err());
+    }
+}

@@ -48,7 +48,11 @@ impl Config {
     /// Reads every variable by name.
     pub fn read(variable: impl Fn(&str) -> Option<String>) -> Self {
         let secret = |name| variable(name).and_then(|text| Secret::new(&text));
-        let text = |name| variable(name).map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());
+        let text = |name| {
+            variable(name)
+                .map(|text| text.trim().to_owned())
+                .filter(|text| !text.is_empty())
+        };
         Self {
             telegram_token: secret("TELEGRAM_BOT_TOKEN"),
             telegram_webhook_secret: secret("TELEGRAM_WEBHOOK_SECRET"),
@@ -66,6 +70,8 @@ impl Config {
 
     /// Telegram's API, if there is a token for it.
     pub fn telegram(&self) -> Option<Api> {
-        self.telegram_token.clone().map(|token| Api::new(self.telegram_url.as_deref(), token))
+        self.telegram_token
+            .clone()
+            .map(|token| Api::new(self.telegram_url.as_deref(), token))
     }
 }

@@ -37,12 +37,22 @@ impl Directory {
 
     /// Whose address this is in a chat app.
     pub async fn person(&self, channel: &str, address: &str) -> Result<Option<String>> {
-        self.user("SELECT user_id FROM identities WHERE channel = ? AND address = ?", &[channel.into(), address.into()]).await
+        self.user(
+            "SELECT user_id FROM identities WHERE channel = ? AND address = ?",
+            &[channel.into(), address.into()],
+        )
+        .await
     }
 
     /// Makes an address the owner's, if nobody has used this claim before. The first claim makes the owner; an owner who is there
     /// already, from the console, gets the address added.
-    pub async fn claim(&self, claim: &str, channel: &str, address: &str, now: i64) -> Result<Option<String>> {
+    pub async fn claim(
+        &self,
+        claim: &str,
+        channel: &str,
+        address: &str,
+        now: i64,
+    ) -> Result<Option<String>> {
         let hash = sha256_hex(claim.as_bytes());
         let fresh = hex(&random_bytes::<16>()?);
         let owner = "(SELECT id FROM users WHERE role = 'owner' LIMIT 1)";
@@ -114,7 +124,13 @@ impl Directory {
     }
 
     /// Keeps a session's hash.
-    pub async fn open_session(&self, hash: &str, user: &str, expires_at: i64, now: i64) -> Result<()> {
+    pub async fn open_session(
+        &self,
+        hash: &str,
+        user: &str,
+        expires_at: i64,
+        now: i64,
+    ) -> Result<()> {
         self.run(
             "INSERT INTO sessions (hash, user_id, expires_at) VALUES (?, ?, ?)",
             &[hash.into(), user.into(), number(expires_at)],
@@ -125,12 +141,17 @@ impl Directory {
 
     /// Whose session this is.
     pub async fn session(&self, hash: &str, now: i64) -> Result<Option<String>> {
-        self.user("SELECT user_id FROM sessions WHERE hash = ? AND expires_at > ?", &[hash.into(), number(now)]).await
+        self.user(
+            "SELECT user_id FROM sessions WHERE hash = ? AND expires_at > ?",
+            &[hash.into(), number(now)],
+        )
+        .await
     }
 
     /// Ends a session.
     pub async fn close_session(&self, hash: &str) -> Result<()> {
-        self.run("DELETE FROM sessions WHERE hash = ?", &[hash.into()]).await
+        self.run("DELETE FROM sessions WHERE hash = ?", &[hash.into()])
+            .await
     }
 
     /// Says which person's object judges a pairing.
@@ -144,11 +165,23 @@ impl Directory {
 
     /// Whose pairing this is.
     pub async fn pairing(&self, id: &str, now: i64) -> Result<Option<String>> {
-        self.user("SELECT user_id FROM pairings WHERE id = ? AND expires_at > ?", &[id.into(), number(now)]).await
+        self.user(
+            "SELECT user_id FROM pairings WHERE id = ? AND expires_at > ?",
+            &[id.into(), number(now)],
+        )
+        .await
     }
 
     /// Keeps a machine that waits for its owner's word. A machine that someone else has paired stays theirs.
-    pub async fn add_bridge(&self, id: &str, user: &str, name: &str, public_key: &str, command_key: &str, now: i64) -> Result<()> {
+    pub async fn add_bridge(
+        &self,
+        id: &str,
+        user: &str,
+        name: &str,
+        public_key: &str,
+        command_key: &str,
+        now: i64,
+    ) -> Result<()> {
         self.run(
             "INSERT INTO bridges (id, user_id, name, public_key, command_key, state, created_at) VALUES (?1, ?2, ?3, ?4, ?5, 'pending', ?6)
              ON CONFLICT (id) DO UPDATE SET name = ?3, command_key = ?5, state = 'pending' WHERE user_id = ?2",
@@ -160,13 +193,20 @@ impl Directory {
 
     /// Changes how a machine stands.
     pub async fn set_bridge(&self, user: &str, id: &str, state: &str, now: i64) -> Result<()> {
-        self.run("UPDATE bridges SET state = ? WHERE id = ? AND user_id = ?", &[state.into(), id.into(), user.into()]).await?;
+        self.run(
+            "UPDATE bridges SET state = ? WHERE id = ? AND user_id = ?",
+            &[state.into(), id.into(), user.into()],
+        )
+        .await?;
         self.audit(user, &format!("bridge_{state}"), id, now).await
     }
 
     /// A machine by its key's thumbprint.
     pub async fn bridge(&self, id: &str) -> Result<Option<BridgeRow>> {
-        let statement = self.bind("SELECT id, user_id, public_key, command_key, state FROM bridges WHERE id = ?", &[id.into()])?;
+        let statement = self.bind(
+            "SELECT id, user_id, public_key, command_key, state FROM bridges WHERE id = ?",
+            &[id.into()],
+        )?;
         Ok(statement.first(None).await?)
     }
 
@@ -194,7 +234,10 @@ impl Directory {
 }
 
 /// A whole number for D1, whose own integers have 32 bits.
-#[expect(clippy::cast_precision_loss, reason = "JavaScript has no other number; times stay under 2^53")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "JavaScript has no other number; times stay under 2^53"
+)]
 fn number(value: i64) -> JsValue {
     JsValue::from_f64(value as f64)
 }

@@ -15,7 +15,9 @@ use futures::StreamExt;
 use protocol::call::CallId;
 use protocol::key::{encode, random_bytes, sha256_hex};
 use std::time::Duration;
-use worker::{Context, Env, Headers, Method, Request, RequestInit, Response, console_error, console_log};
+use worker::{
+    Context, Env, Headers, Method, Request, RequestInit, Response, console_error, console_log,
+};
 
 /// The most that a pairing request may hold, in bytes.
 const PAIR_LIMIT: usize = 8 * 1024;
@@ -43,7 +45,14 @@ pub(crate) async fn answer(request: Request, env: Env, context: Context) -> Resu
     let config = Config::read(|name| env.var(name).ok().map(|value| value.to_string()));
     let origin = request.url()?.origin().ascii_serialization();
     let headers = http::incoming_headers(&request);
-    let mut visit = Visit { request, headers, origin, env, config, context };
+    let mut visit = Visit {
+        request,
+        headers,
+        origin,
+        env,
+        config,
+        context,
+    };
     match route.proof {
         Proof::Nothing => Ok(Response::ok("ok")?),
         Proof::TelegramSecret => visit.telegram().await,
@@ -97,12 +106,25 @@ impl Visit {
     async fn hear(&self, inbound: Inbound) -> Result<()> {
         let directory = Directory::new(&self.env)?;
         let known = directory.person("telegram", &inbound.sender).await?;
+        let claimed = known.is_none();
         let person = match known {
             Some(person) => Some(person),
             None => self.claim(&directory, &inbound).await?,
         };
-        let Some(person) = person else { return self.turn_away(&directory, &inbound).await };
-        let mut answer = self.send(&person, &Errand::Inbound { inbound, origin: self.origin.clone() }).await?;
+        let Some(person) = person else {
+            return self.turn_away(&directory, &inbound).await;
+        };
+        let origin = self.origin.clone();
+        let mut answer = self
+            .send(
+                &person,
+                &Errand::Inbound {
+                    inbound,
+                    origin,
+                    claimed,
+                },
+            )
+            .await?;
         if answer.status_code() >= 300 {
             return Err(Error::Violation(answer.text().await?)); // not stored: Telegram shall try again
         }
@@ -110,20 +132,29 @@ impl Visit {
     }
 
     async fn claim(&self, directory: &Directory, inbound: &Inbound) -> Result<Option<String>> {
-        let (Some(claim), Done::Commanded { name, argument }) = (&self.config.owner_claim, &inbound.deed) else {
+        let (Some(claim), Done::Commanded { name, argument }) =
+            (&self.config.owner_claim, &inbound.deed)
+        else {
             return Ok(None);
         };
         if name != "start" || !door::is_claim(argument, claim) {
             return Ok(None);
         }
-        directory.claim(claim.expose(), "telegram", &inbound.sender, now()).await
+        directory
+            .claim(claim.expose(), "telegram", &inbound.sender, now())
+            .await
     }
 
     async fn turn_away(&self, directory: &Directory, inbound: &Inbound) -> Result<()> {
-        if !directory.meet_stranger("telegram", &inbound.sender, now()).await? {
+        if !directory
+            .meet_stranger("telegram", &inbound.sender, now())
+            .await?
+        {
             return Ok(());
         }
-        let Some(api) = self.config.telegram() else { return Ok(()) };
+        let Some(api) = self.config.telegram() else {
+            return Ok(());
+        };
         let text = format!(
             "This is somebody's own Bernard, and it does not know you yet. Your Telegram id is {}; its owner can let you in.",
             inbound.sender
@@ -138,18 +169,35 @@ impl Visit {
     }
 
     async fn bridge(&self) -> Result<Response> {
-        let Some(token) = door::bridge::bearer(&self.headers) else { return refuse(401) };
-        let Some(id) = door::bridge::claimed(token) else { return refuse(401) };
+        let Some(token) = door::bridge::bearer(&self.headers) else {
+            return refuse(401);
+        };
+        let Some(id) = door::bridge::claimed(token) else {
+            return refuse(401);
+        };
         let row = Directory::new(&self.env)?.bridge(&id).await?;
-        let Some(caller) = row.and_then(|row| door::bridge::check(token, &row, now())) else { return refuse(401) };
+        let Some(caller) = row.and_then(|row| door::bridge::check(token, &row, now())) else {
+            return refuse(401);
+        };
         let caller = caller.into_inner();
-        self.connect(&caller.user, &Errand::AcceptBridge { id: caller.id, token: caller.token }).await
+        self.connect(
+            &caller.user,
+            &Errand::AcceptBridge {
+                id: caller.id,
+                token: caller.token,
+            },
+        )
+        .await
     }
 
     async fn pair(&mut self) -> Result<Response> {
-        let Some(body) = self.body(PAIR_LIMIT).await? else { return refuse(413) };
+        let Some(body) = self.body(PAIR_LIMIT).await? else {
+            return refuse(413);
+        };
         if let Ok(request) = serde_json::from_slice::<protocol::pairing::Request>(&body)
-            && let Some(user) = Directory::new(&self.env)?.pairing(&request.pairing, now()).await?
+            && let Some(user) = Directory::new(&self.env)?
+                .pairing(&request.pairing, now())
+                .await?
         {
             return self.send(&user, &Errand::Pair { request }).await;
         }
@@ -160,23 +208,44 @@ impl Visit {
         let directory = Directory::new(&self.env)?;
         if route.deed == Deed::SignInPage {
             let known = door::console::link(&directory, secret, now()).await?;
-            return known.map_or_else(|| Asset::SignInRefused.response(403), |_| Asset::SignIn.response(200));
+            return known.map_or_else(
+                || Asset::SignInRefused.response(403),
+                |_| Asset::SignIn.response(200),
+            );
         }
-        if self.headers.contains_key(::http::header::ORIGIN) && !is_from_own_page(&self.headers, &self.origin) {
+        if self.headers.contains_key(::http::header::ORIGIN)
+            && !is_from_own_page(&self.headers, &self.origin)
+        {
             return Asset::SignInRefused.response(403);
         }
         let Some(visitor) = door::console::use_link(&directory, secret, now()).await? else {
             return Asset::SignInRefused.response(403);
         };
         let session = encode(&random_bytes::<32>()?);
-        directory.open_session(&sha256_hex(session.as_bytes()), &visitor.get().user, now() + SESSION_MILLIS, now()).await?;
-        self.see_other("/console/", &self.set_cookie(&session, SESSION_MILLIS / 1000))
+        directory
+            .open_session(
+                &sha256_hex(session.as_bytes()),
+                &visitor.get().user,
+                now() + SESSION_MILLIS,
+                now(),
+            )
+            .await?;
+        self.see_other(
+            "/console/",
+            &self.set_cookie(&session, SESSION_MILLIS / 1000),
+        )
     }
 
     async fn console(&mut self, route: Route, part: String) -> Result<Response> {
         let directory = Directory::new(&self.env)?;
-        let Some(visitor) = door::console::session(&directory, &self.headers, &self.origin, now()).await? else {
-            return if route.deed == Deed::ConsolePage { Asset::SignInRefused.response(401) } else { refuse(401) };
+        let Some(visitor) =
+            door::console::session(&directory, &self.headers, &self.origin, now()).await?
+        else {
+            return if route.deed == Deed::ConsolePage {
+                Asset::SignInRefused.response(401)
+            } else {
+                refuse(401)
+            };
         };
         let changes = route.method != "GET" || route.deed == Deed::ConsoleLive;
         if changes && !is_from_own_page(&self.headers, &self.origin) {
@@ -185,14 +254,29 @@ impl Visit {
         self.serve(&directory, route.deed, part, visitor).await
     }
 
-    async fn serve(&self, directory: &Directory, deed: Deed, part: String, visitor: Verified<Visitor>) -> Result<Response> {
+    async fn serve(
+        &self,
+        directory: &Directory,
+        deed: Deed,
+        part: String,
+        visitor: Verified<Visitor>,
+    ) -> Result<Response> {
         let Visitor { user, hash } = visitor.into_inner();
         let origin = self.origin.clone();
         match deed {
             Deed::ConsolePage => Asset::Page.response(200),
             Deed::ConsoleScript => Asset::Script.response(200),
             Deed::ConsoleStyle => Asset::Style.response(200),
-            Deed::ConsoleLive => self.connect(&user, &Errand::AcceptPage { origin }).await,
+            Deed::ConsoleLive => {
+                self.connect(
+                    &user,
+                    &Errand::AcceptPage {
+                        origin,
+                        session: hash,
+                    },
+                )
+                .await
+            }
             Deed::ConsoleFile => self.send(&user, &Errand::File { call: CallId(part) }).await,
             Deed::Bridges => self.send(&user, &Errand::Bridges).await,
             Deed::PairLink => self.send(&user, &Errand::OfferPairing { origin }).await,
@@ -200,15 +284,29 @@ impl Visit {
             Deed::RevokeBridge => self.send(&user, &Errand::RevokeBridge { id: part }).await,
             Deed::SignOut => {
                 directory.close_session(&hash).await?;
+                self.send(&user, &Errand::EndSession { session: hash })
+                    .await?;
                 self.see_other("/console/", &self.set_cookie("", 0))
             }
-            Deed::Health | Deed::TelegramUpdate | Deed::Bridge | Deed::Pair | Deed::SignInPage | Deed::SignIn => refuse(404),
+            Deed::Health
+            | Deed::TelegramUpdate
+            | Deed::Bridge
+            | Deed::Pair
+            | Deed::SignInPage
+            | Deed::SignIn => refuse(404),
         }
     }
 
     fn set_cookie(&self, secret: &str, seconds: i64) -> String {
-        let secure = if self.origin.starts_with("https://") { "; Secure" } else { "" };
-        format!("{}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}", cookie_name(&self.origin))
+        let secure = if self.origin.starts_with("https://") {
+            "; Secure"
+        } else {
+            ""
+        };
+        format!(
+            "{}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}",
+            cookie_name(&self.origin)
+        )
     }
 
     fn see_other(&self, place: &str, cookie: &str) -> Result<Response> {
@@ -222,13 +320,19 @@ impl Visit {
     /// An errand that is answered with JSON, a file or nothing.
     async fn send(&self, user: &str, errand: &Errand) -> Result<Response> {
         let mut init = RequestInit::new();
-        init.with_method(Method::Post).with_body(Some(errand.encode()?.into()));
-        self.object(user, Request::new_with_init("https://user/", &init)?).await
+        init.with_method(Method::Post)
+            .with_body(Some(errand.encode()?.into()));
+        self.object(user, Request::new_with_init("https://user/", &init)?)
+            .await
     }
 
     /// An errand that opens a WebSocket.
     async fn connect(&self, user: &str, errand: &Errand) -> Result<Response> {
-        if self.headers.get("upgrade").is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"websocket")) {
+        if self
+            .headers
+            .get("upgrade")
+            .is_none_or(|value| !value.as_bytes().eq_ignore_ascii_case(b"websocket"))
+        {
             return refuse(404);
         }
         let headers = Headers::new();
@@ -236,7 +340,8 @@ impl Visit {
         headers.set(ERRAND_HEADER, &errand.encode()?)?;
         let mut init = RequestInit::new();
         init.with_headers(headers);
-        self.object(user, Request::new_with_init("https://user/", &init)?).await
+        self.object(user, Request::new_with_init("https://user/", &init)?)
+            .await
     }
 
     async fn object(&self, user: &str, request: Request) -> Result<Response> {
@@ -246,12 +351,17 @@ impl Visit {
 
     /// The body, or `None` if it is longer than the limit: by its own word, or as it comes.
     async fn body(&mut self, limit: usize) -> Result<Option<Vec<u8>>> {
-        let announced = self.headers.get(::http::header::CONTENT_LENGTH).and_then(|value| value.to_str().ok()?.parse().ok());
+        let announced = self
+            .headers
+            .get(::http::header::CONTENT_LENGTH)
+            .and_then(|value| value.to_str().ok()?.parse().ok());
         if announced.is_some_and(|length: usize| length > limit) {
             return Ok(None);
         }
         let mut body = Vec::new();
-        let Ok(mut stream) = self.request.stream() else { return Ok(Some(body)) };
+        let Ok(mut stream) = self.request.stream() else {
+            return Ok(Some(body));
+        };
         while let Some(piece) = stream.next().await {
             body.extend_from_slice(&piece?);
             if body.len() > limit {

@@ -8,7 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use js_sys::Uint8Array;
 use std::time::Duration;
 use wasm_bindgen::JsValue;
-use worker::{AbortController, ByteStream, Delay, Fetch, FixedLengthStream, Headers, Method, Request, RequestInit, RequestRedirect, worker_sys};
+use worker::{
+    AbortController, ByteStream, Delay, Fetch, FixedLengthStream, Headers, Method, Request,
+    RequestInit, RequestRedirect, worker_sys,
+};
 
 /// The most that is read of an answer that is not a stream: providers' answers are a few kilobytes.
 const ANSWER_LIMIT: usize = 1024 * 1024;
@@ -47,22 +50,38 @@ pub async fn send(outgoing: Outgoing, file: Option<FileBytes>, limit: Duration) 
             return Err(Error::Transfer("the answer is too long".into()));
         }
     }
-    Ok(Answer { status: streaming.status, headers: std::mem::take(&mut streaming.headers), body })
+    Ok(Answer {
+        status: streaming.status,
+        headers: std::mem::take(&mut streaming.headers),
+        body,
+    })
 }
 
 /// Sends a request and returns as soon as the answer's head is there.
-pub async fn open(outgoing: Outgoing, file: Option<FileBytes>, limit: Duration) -> Result<Streaming> {
+pub async fn open(
+    outgoing: Outgoing,
+    file: Option<FileBytes>,
+    limit: Duration,
+) -> Result<Streaming> {
     let request = request(outgoing, file)?;
     let controller = AbortController::default();
     let signal = controller.signal();
     let fetch = Fetch::Request(request);
     let Some(answer) = within(limit, fetch.send_with_signal(&signal)).await else {
         controller.abort();
-        return Err(Error::Transfer(format!("no answer within {} seconds", limit.as_secs())));
+        return Err(Error::Transfer(format!(
+            "no answer within {} seconds",
+            limit.as_secs()
+        )));
     };
     let mut answer = answer?;
     let headers = headers_of(answer.headers());
-    Ok(Streaming { status: answer.status_code(), headers, body: answer.stream()?, hang_up: Some(controller) })
+    Ok(Streaming {
+        status: answer.status_code(),
+        headers,
+        body: answer.stream()?,
+        hang_up: Some(controller),
+    })
 }
 
 impl Streaming {
@@ -71,7 +90,10 @@ impl Streaming {
         match within(limit, self.body.next()).await {
             Some(Some(piece)) => Ok(Some(piece?)),
             Some(None) => Ok(None),
-            None => Err(Error::Transfer(format!("nothing came for {} seconds", limit.as_secs()))),
+            None => Err(Error::Transfer(format!(
+                "nothing came for {} seconds",
+                limit.as_secs()
+            ))),
         }
     }
 }
@@ -98,17 +120,25 @@ fn request(outgoing: Outgoing, file: Option<FileBytes>) -> Result<Request> {
     let (parts, ()) = outgoing.request.into_parts();
     let headers = Headers::new();
     for (name, value) in &parts.headers {
-        let value = value.to_str().map_err(|_| Error::Missing("a readable header value"))?;
+        let value = value
+            .to_str()
+            .map_err(|_| Error::Missing("a readable header value"))?;
         headers.set(name.as_str(), value)?;
     }
     let mut init = RequestInit::new();
-    init.with_method(Method::from(parts.method.to_string())).with_headers(headers).with_redirect(RequestRedirect::Manual);
+    init.with_method(Method::from(parts.method.to_string()))
+        .with_headers(headers)
+        .with_redirect(RequestRedirect::Manual);
     match outgoing.body {
         OutgoingBody::Bytes(bytes) if bytes.is_empty() => {}
         OutgoingBody::Bytes(bytes) => {
             init.with_body(Some(Uint8Array::from(&bytes[..]).into()));
         }
-        OutgoingBody::File { before, size, after } => {
+        OutgoingBody::File {
+            before,
+            size,
+            after,
+        } => {
             let file = file.ok_or(Error::Missing("the file that this request carries"))?;
             init.with_body(Some(framed(before, file, size, after)));
         }
@@ -121,7 +151,9 @@ fn framed(before: Vec<u8>, file: FileBytes, size: u64, after: Vec<u8>) -> JsValu
     let length = before.len() as u64 + size + after.len() as u64;
     let piece = |bytes| futures::stream::once(std::future::ready(Ok(bytes)));
     let stream = FixedLengthStream::wrap(piece(before).chain(file).chain(piece(after)), length);
-    worker_sys::FixedLengthStream::from(stream).readable().into()
+    worker_sys::FixedLengthStream::from(stream)
+        .readable()
+        .into()
 }
 
 fn headers_of(headers: &Headers) -> HeaderMap {

@@ -51,7 +51,10 @@ impl Asset {
         for (name, value) in SAFE {
             headers.set(name, value)?;
         }
-        Ok(ResponseBuilder::new().with_status(status).with_headers(headers).fixed(text.as_bytes().to_vec()))
+        Ok(ResponseBuilder::new()
+            .with_status(status)
+            .with_headers(headers)
+            .fixed(text.as_bytes().to_vec()))
     }
 }
 
@@ -62,24 +65,41 @@ const SAFE: &[(&str, &str)] = &[
     ("referrer-policy", "same-origin"), // `no-referrer` would make browsers send `Origin: null` with our own forms
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
-    ("permissions-policy", "camera=(), microphone=(), geolocation=()"),
+    (
+        "permissions-policy",
+        "camera=(), microphone=(), geolocation=()",
+    ),
     ("cache-control", "no-store"),
 ];
 
 /// The policy for a file: an inline style is allowed by its hash, so the sign-in page needs no second request.
 fn policy(text: &str) -> String {
-    let Some(style) = text.split_once("<style>").and_then(|(_, rest)| rest.split_once("</style>")) else {
+    let Some(style) = text
+        .split_once("<style>")
+        .and_then(|(_, rest)| rest.split_once("</style>"))
+    else {
         return POLICY.to_owned();
     };
     use ct_codecs::{Base64, Encoder};
-    let hash = Base64::encode_to_string(hmac_sha256::Hash::hash(style.0.as_bytes())).unwrap_or_default();
-    POLICY.replace("style-src 'self'", &format!("style-src 'self' 'sha256-{hash}'"))
+    let hash =
+        Base64::encode_to_string(hmac_sha256::Hash::hash(style.0.as_bytes())).unwrap_or_default();
+    POLICY.replace(
+        "style-src 'self'",
+        &format!("style-src 'self' 'sha256-{hash}'"),
+    )
 }
 
 /// A fresh link that signs a browser in as this person, once.
-pub async fn sign_in_link(directory: &Directory, origin: &str, user: &str, now: i64) -> Result<String> {
+pub async fn sign_in_link(
+    directory: &Directory,
+    origin: &str,
+    user: &str,
+    now: i64,
+) -> Result<String> {
     let secret = encode(&random_bytes::<32>()?);
-    directory.open_sign_in(&sha256_hex(secret.as_bytes()), user, now + LINK_MILLIS).await?;
+    directory
+        .open_sign_in(&sha256_hex(secret.as_bytes()), user, now + LINK_MILLIS)
+        .await?;
     Ok(format!("{origin}/console/sign-in/{secret}"))
 }
 
@@ -91,10 +111,21 @@ mod tests {
     fn no_page_holds_a_script_or_a_style_that_its_policy_would_not_allow() {
         for asset in [Asset::Page, Asset::SignIn, Asset::SignInRefused] {
             let (_, text) = asset.parts();
-            assert!(!text.contains(" style=") && !text.contains("javascript:"), "{asset:?}");
-            assert_eq!(text.matches("<style").count(), policy(text).matches("sha256-").count(), "{asset:?}");
+            assert!(
+                !text.contains(" style=") && !text.contains("javascript:"),
+                "{asset:?}"
+            );
+            assert_eq!(
+                text.matches("<style").count(),
+                policy(text).matches("sha256-").count(),
+                "{asset:?}"
+            );
             for script in text.split("<script").skip(1) {
-                assert!(script.trim_start().starts_with("src=\"") || script.contains("src=\"/console/app.js\""), "{asset:?}");
+                assert!(
+                    script.trim_start().starts_with("src=\"")
+                        || script.contains("src=\"/console/app.js\""),
+                    "{asset:?}"
+                );
             }
         }
     }

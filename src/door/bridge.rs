@@ -25,7 +25,9 @@ pub fn bearer(headers: &HeaderMap) -> Option<&str> {
     if values.next().is_some() {
         return None;
     }
-    value.strip_prefix("Bearer ").filter(|token| !token.contains([',', ' ']))
+    value
+        .strip_prefix("Bearer ")
+        .filter(|token| !token.contains([',', ' ']))
 }
 
 /// The key that a token says it is signed with: which row to look up.
@@ -40,9 +42,17 @@ pub fn check(token: &str, row: &BridgeRow, now: i64) -> Option<Verified<Caller>>
     }
     let key = PublicKey::from_text(&row.public_key).ok()?;
     let (issuer, audience) = (KeyId(row.id.clone()), KeyId(row.command_key.clone()));
-    let binding = Binding { issuer: &issuer, audience: &audience, nonce: None };
+    let binding = Binding {
+        issuer: &issuer,
+        audience: &audience,
+        nonce: None,
+    };
     let checked = token::check::<HelloClaims>(Kind::Hello, &key, binding, token, now).ok()?;
-    Some(Verified(Caller { id: row.id.clone(), user: row.user_id.clone(), token: checked.id }))
+    Some(Verified(Caller {
+        id: row.id.clone(),
+        user: row.user_id.clone(),
+        token: checked.id,
+    }))
 }
 
 #[cfg(test)]
@@ -64,7 +74,11 @@ mod tests {
 
     fn hello(key: &SigningKey, audience: &str) -> String {
         let (issuer, audience) = (key.public().id(), KeyId(audience.into()));
-        let binding = Binding { issuer: &issuer, audience: &audience, nonce: None };
+        let binding = Binding {
+            issuer: &issuer,
+            audience: &audience,
+            nonce: None,
+        };
         token::issue(Kind::Hello, key, binding, &HelloClaims {}, NOW).unwrap()
     }
 
@@ -72,18 +86,27 @@ mod tests {
     fn a_paired_machine_comes_in_by_its_own_key() {
         let key = SigningKey::generate().unwrap();
         let caller = check(&hello(&key, "command"), &row(&key, "active"), NOW).unwrap();
-        assert_eq!((caller.get().id.as_str(), caller.get().user.as_str()), (key.public().id().0.as_str(), "u1"));
+        assert_eq!(
+            (caller.get().id.as_str(), caller.get().user.as_str()),
+            (key.public().id().0.as_str(), "u1")
+        );
     }
 
     #[test]
     fn a_machine_that_is_pending_revoked_late_or_someone_elses_stays_out() {
-        let (key, other) = (SigningKey::generate().unwrap(), SigningKey::generate().unwrap());
+        let (key, other) = (
+            SigningKey::generate().unwrap(),
+            SigningKey::generate().unwrap(),
+        );
         let token = hello(&key, "command");
         assert_eq!(check(&token, &row(&key, "pending"), NOW), None);
         assert_eq!(check(&token, &row(&key, "revoked"), NOW), None);
         assert_eq!(check(&token, &row(&key, "active"), NOW + 61_000), None);
         assert_eq!(check(&token, &row(&other, "active"), NOW), None);
-        assert_eq!(check(&hello(&key, "another"), &row(&key, "active"), NOW), None);
+        assert_eq!(
+            check(&hello(&key, "another"), &row(&key, "active"), NOW),
+            None
+        );
     }
 
     #[test]
@@ -96,7 +119,12 @@ mod tests {
             map
         };
         assert_eq!(bearer(&headers(&["Bearer a.b.c"])), Some("a.b.c"));
-        for bad in [&["a.b.c"][..], &["Bearer a, Bearer b"], &["Bearer a", "Bearer b"], &[]] {
+        for bad in [
+            &["a.b.c"][..],
+            &["Bearer a, Bearer b"],
+            &["Bearer a", "Bearer b"],
+            &[],
+        ] {
             assert_eq!(bearer(&headers(bad)), None, "{bad:?}");
         }
     }

@@ -51,38 +51,52 @@ struct Said {
 /// Keeps a fact; one that is kept already is not kept twice.
 pub fn remember(db: &Db, conversation: &str, arguments: &Value, now: i64) -> Result<Outcome> {
     let Ok(Remember { text }) = Remember::deserialize(arguments) else {
-        return Ok(Outcome::failed("memory.remember takes one argument, `text`"));
+        return Ok(Outcome::failed(
+            "memory.remember takes one argument, `text`",
+        ));
     };
     let text = text.trim();
     if text.is_empty() || text.chars().count() > FACT_LIMIT {
-        return Ok(Outcome::failed(format!("a fact has 1 to {FACT_LIMIT} characters")));
+        return Ok(Outcome::failed(format!(
+            "a fact has 1 to {FACT_LIMIT} characters"
+        )));
     }
     let known: Option<Fact> = db.first(
         "SELECT id, text FROM facts WHERE text = ? AND forgotten_at IS NULL",
         &[text.into()],
     )?;
     if let Some(fact) = known {
-        return Ok(Outcome::done(format!("already remembered: [{}] {}", fact.id, fact.text)));
+        return Ok(Outcome::done(format!(
+            "already remembered: [{}] {}",
+            fact.id, fact.text
+        )));
     }
     db.run(
         "INSERT INTO facts (text, trust, conversation, at) VALUES (?, 'owner', ?, ?)",
         &[text.into(), conversation.into(), now.into()],
     )?;
-    db.run("INSERT INTO facts_words (rowid, words) VALUES (last_insert_rowid(), ?)", &[text.into()])?;
+    db.run(
+        "INSERT INTO facts_words (rowid, words) VALUES (last_insert_rowid(), ?)",
+        &[text.into()],
+    )?;
     Ok(Outcome::done(format!("remembered: {text}")))
 }
 
-/// Finds facts, and earlier messages, by words.
-pub fn search(db: &Db, arguments: &Value) -> Result<Outcome> {
+/// Finds facts, and messages from before the one that asks, by words.
+pub fn search(db: &Db, conversation: &str, arguments: &Value) -> Result<Outcome> {
     let Ok(Search { query }) = Search::deserialize(arguments) else {
         return Ok(Outcome::failed("memory.search takes one argument, `query`"));
     };
     let facts = find(db, &query)?;
-    let said = find_said(db, &query)?;
+    let said = find_said(db, conversation, &query)?;
     let mut lines = Vec::new();
     if !facts.is_empty() {
         lines.push("Remembered:".to_owned());
-        lines.extend(facts.iter().map(|fact| format!("[{}] {}", fact.id, fact.text)));
+        lines.extend(
+            facts
+                .iter()
+                .map(|fact| format!("[{}] {}", fact.id, fact.text)),
+        );
     }
     if !said.is_empty() {
         lines.push("Said earlier:".to_owned());
@@ -99,21 +113,40 @@ pub fn forget(db: &Db, arguments: &Value, now: i64) -> Result<Outcome> {
     let wish = Forget::deserialize(arguments).ok();
     let found = match wish {
         Some(Forget { id: Some(id), .. }) => {
-            let number = id.as_i64().or_else(|| id.as_str()?.trim().parse().ok()).unwrap_or(0);
-            db.all("SELECT id, text FROM facts WHERE id = ? AND forgotten_at IS NULL", &[number.into()])?
+            let number = id
+                .as_i64()
+                .or_else(|| id.as_str()?.trim().parse().ok())
+                .unwrap_or(0);
+            db.all(
+                "SELECT id, text FROM facts WHERE id = ? AND forgotten_at IS NULL",
+                &[number.into()],
+            )?
         }
-        Some(Forget { query: Some(query), .. }) => find(db, &query)?,
-        Some(Forget { .. }) | None => return Ok(Outcome::failed("memory.forget takes `id` or `query`")),
+        Some(Forget {
+            query: Some(query), ..
+        }) => find(db, &query)?,
+        Some(Forget { .. }) | None => {
+            return Ok(Outcome::failed("memory.forget takes `id` or `query`"));
+        }
     };
     match found.as_slice() {
         [] => Ok(Outcome::done("nothing like that is remembered")),
         [fact] => {
-            db.run("UPDATE facts SET forgotten_at = ? WHERE id = ?", &[now.into(), fact.id.into()])?;
+            db.run(
+                "UPDATE facts SET forgotten_at = ? WHERE id = ?",
+                &[now.into(), fact.id.into()],
+            )?;
             Ok(Outcome::done(format!("forgotten: {}", fact.text)))
         }
         several => {
-            let list: Vec<String> = several.iter().map(|fact| format!("[{}] {}", fact.id, fact.text)).collect();
-            Ok(Outcome::failed(format!("several facts fit; say which by its number:\n{}", list.join("\n"))))
+            let list: Vec<String> = several
+                .iter()
+                .map(|fact| format!("[{}] {}", fact.id, fact.text))
+                .collect();
+            Ok(Outcome::failed(format!(
+                "several facts fit; say which by its number:\n{}",
+                list.join("\n")
+            )))
         }
     }
 }
@@ -141,14 +174,16 @@ fn find(db: &Db, query: &str) -> Result<Vec<Fact>> {
     )
 }
 
-fn find_said(db: &Db, query: &str) -> Result<Vec<String>> {
+fn find_said(db: &Db, conversation: &str, query: &str) -> Result<Vec<String>> {
     let Some(words) = match_any(query) else {
         return Ok(Vec::new());
     };
     let rows: Vec<Said> = db.all(
         "SELECT transcript.entry AS entry FROM transcript_words JOIN transcript ON transcript.seq = transcript_words.rowid
-         WHERE transcript_words MATCH ? ORDER BY bm25(transcript_words) LIMIT ?",
-        &[(&words).into(), SHOWN.into()],
+         WHERE transcript_words MATCH ?1 AND NOT (transcript.conversation = ?2 AND transcript.seq >= (
+           SELECT max(seq) FROM transcript WHERE conversation = ?2 AND entry ->> '$.line.type' = 'person'))
+         ORDER BY bm25(transcript_words) LIMIT ?3",
+        &[(&words).into(), conversation.into(), SHOWN.into()],
     )?;
     Ok(rows.iter().filter_map(|row| snippet(&row.entry)).collect())
 }
@@ -166,7 +201,9 @@ fn snippet(entry: &str) -> Option<String> {
 
 /// An FTS5 query that matches any of the words; each is quoted, so that none can be an operator. `None` without words.
 fn match_any(query: &str) -> Option<String> {
-    const COMMON: &[&str] = &["a", "about", "and", "do", "i", "is", "me", "my", "of", "the", "to", "what", "you", "your"];
+    const COMMON: &[&str] = &[
+        "a", "about", "and", "do", "i", "is", "me", "my", "of", "the", "to", "what", "you", "your",
+    ];
     let words: Vec<String> = query
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
@@ -184,7 +221,10 @@ mod tests {
     #[test]
     fn a_query_can_hold_no_operator() {
         assert_eq!(match_any("bin day?"), Some("\"bin\" * OR \"day\" *".into()));
-        assert_eq!(match_any("a\" OR words:*"), Some("\"or\" * OR \"words\" *".into()));
+        assert_eq!(
+            match_any("a\" OR words:*"),
+            Some("\"or\" * OR \"words\" *".into())
+        );
         assert_eq!(match_any("what do you know about me?"), None);
         assert_eq!(match_any(" ?! "), None);
     }

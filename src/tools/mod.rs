@@ -10,7 +10,7 @@ use protocol::call::{Outcome, ToolCall};
 pub fn run(db: &Db, conversation: &str, call: &ToolCall, now: i64) -> Result<Outcome> {
     match call.tool.0.as_str() {
         "memory.remember" => memory::remember(db, conversation, &call.arguments, now),
-        "memory.search" => memory::search(db, &call.arguments),
+        "memory.search" => memory::search(db, conversation, &call.arguments),
         "memory.forget" => memory::forget(db, &call.arguments, now),
         unknown => Ok(Outcome::failed(format!("no tool `{unknown}` runs here"))),
     }

@@ -11,7 +11,9 @@ use protocol::key::{KeyId, PublicKey, random_text, sha256_hex};
 use protocol::session::{Hello, Transcript, session_id};
 use protocol::token::{self, Binding, Kind, LIFE_SECONDS};
 use protocol::warrant::{CANCEL, Receipt, Warrant};
-use protocol::{CLOSE_REPLACED, CLOSE_VIOLATION, ToBridge, ToWorker, VERSION, read_frame, write_frame};
+use protocol::{
+    CLOSE_REPLACED, CLOSE_VIOLATION, ToBridge, ToWorker, VERSION, read_frame, write_frame,
+};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::rc::Rc;
@@ -71,10 +73,23 @@ impl Heart {
         }
         self.close_bridge(id, CLOSE_REPLACED, "replaced by a newer connection");
         let pair = WebSocketPair::new()?;
-        self.state.accept_websocket_with_tags(&pair.server, &[BRIDGE_TAG, id]);
+        self.state
+            .accept_websocket_with_tags(&pair.server, &[BRIDGE_TAG, id]);
         let nonce = random_text()?;
-        set_line(&pair.server, &Line { bridge: id.to_owned(), phase: Phase::Challenged { nonce: nonce.clone() } })?;
-        pair.server.send_with_str(write_frame(&ToBridge::Challenge { version: VERSION, nonce }))?;
+        set_line(
+            &pair.server,
+            &Line {
+                bridge: id.to_owned(),
+                phase: Phase::Challenged {
+                    nonce: nonce.clone(),
+                },
+            },
+        )?;
+        pair.server
+            .send_with_str(write_frame(&ToBridge::Challenge {
+                version: VERSION,
+                nonce,
+            }))?;
         Ok(Response::from_websocket(pair.client)?)
     }
 
@@ -91,7 +106,13 @@ impl Heart {
         let done = ready(socket)
             .and_then(|_| Chunk::decode(bytes).map_err(|error| Error::Violation(error.to_string())))
             .and_then(|chunk| match self.file_goes_on(&chunk)? {
-                Some(until) => send(socket, &ToBridge::Credit { call: chunk.call, until }),
+                Some(until) => send(
+                    socket,
+                    &ToBridge::Credit {
+                        call: chunk.call,
+                        until,
+                    },
+                ),
                 None => Ok(()),
             });
         self.judged(socket, done)
@@ -115,26 +136,49 @@ impl Heart {
 
     fn frame(self: &Rc<Self>, socket: &WebSocket, frame: ToWorker) -> Result<()> {
         match frame {
-            ToWorker::Answer { nonce, hello, signature } => self.begin_session(socket, &nonce, &hello, &signature),
-            ToWorker::FileStart { call, name, mime, size } => {
+            ToWorker::Answer {
+                nonce,
+                hello,
+                signature,
+            } => self.begin_session(socket, &nonce, &hello, &signature),
+            ToWorker::FileStart {
+                call,
+                name,
+                mime,
+                size,
+            } => {
                 ready(socket)?;
                 if self.open_call(&call)?.is_none() {
-                    return Err(Error::Violation("a file for a call that nobody ordered".into()));
+                    return Err(Error::Violation(
+                        "a file for a call that nobody ordered".into(),
+                    ));
                 }
                 let until = self.file_starts(&call, &name, &mime, size)?;
                 send(socket, &ToBridge::Credit { call, until })
             }
-            ToWorker::Result { call, outcome, receipt } => self.result(socket, call, &outcome, &receipt),
+            ToWorker::Result {
+                call,
+                outcome,
+                receipt,
+            } => self.result(socket, call, &outcome, &receipt),
         }
     }
 
     /// The machine has answered the challenge: it is who its key says, and now the Worker proves itself.
-    fn begin_session(self: &Rc<Self>, socket: &WebSocket, bridge_nonce: &str, hello: &str, signature: &str) -> Result<()> {
+    fn begin_session(
+        self: &Rc<Self>,
+        socket: &WebSocket,
+        bridge_nonce: &str,
+        hello: &str,
+        signature: &str,
+    ) -> Result<()> {
         let line = line(socket)?;
         let Phase::Challenged { nonce } = &line.phase else {
             return Err(Error::Violation("an answer to no challenge".into()));
         };
-        let key = self.key_of(&line.bridge)?.ok_or(Error::Missing("the bridge"))?;
+        let key = self
+            .key_of(&line.bridge)?
+            .ok_or(Error::Missing("the bridge"))?;
         if key.state != "active" {
             return Err(Error::Violation("not confirmed, or revoked".into()));
         }
@@ -151,11 +195,21 @@ impl Heart {
         PublicKey::from_text(&key.public_key)?
             .verify(&transcript.bridge_bytes(), signature)
             .map_err(|error| Error::Violation(error.to_string()))?;
-        let said: Hello = serde_json::from_str(hello).map_err(|error| Error::Violation(error.to_string()))?;
+        let said: Hello =
+            serde_json::from_str(hello).map_err(|error| Error::Violation(error.to_string()))?;
         let own = command_key.sign(&transcript.worker_bytes());
         let session = session_id(&transcript, signature, &own);
-        set_line(socket, &Line { bridge: line.bridge.clone(), phase: Phase::Ready { session, seq: 0 } })?;
-        self.db.run("UPDATE bridges SET hello = ?, seen_at = ? WHERE id = ?", &[hello.into(), now().into(), (&line.bridge).into()])?;
+        set_line(
+            socket,
+            &Line {
+                bridge: line.bridge.clone(),
+                phase: Phase::Ready { session, seq: 0 },
+            },
+        )?;
+        self.db.run(
+            "UPDATE bridges SET hello = ?, seen_at = ? WHERE id = ?",
+            &[hello.into(), now().into(), (&line.bridge).into()],
+        )?;
         send(socket, &ToBridge::Welcome { signature: own })?;
         console_log!("a machine is here with {} tools", said.tools.len());
         self.show_bridges()?;
@@ -189,10 +243,16 @@ impl Heart {
             return Ok(());
         }
         let event = match self.machine_for(call, wished.as_deref())? {
-            Some(machine) => Event::Waiting { call: call.id.clone(), machine: machine.name, at: now() },
+            Some(machine) => Event::Waiting {
+                call: call.id.clone(),
+                machine: machine.name,
+                at: now(),
+            },
             None => Event::Finished {
                 call: call.id.clone(),
-                outcome: Outcome::failed("no machine is paired that can do this; the person can join one with /pair"),
+                outcome: Outcome::failed(
+                    "no machine is paired that can do this; the person can join one with /pair",
+                ),
                 at: now(),
             },
         };
@@ -201,28 +261,62 @@ impl Heart {
 
     /// Signs one call and sends it down the socket.
     fn order(&self, socket: &WebSocket, id: &CallId, call: &ToolCall) -> Result<()> {
-        let Line { bridge, phase: Phase::Ready { session, seq } } = line(socket)? else {
+        let Line {
+            bridge,
+            phase: Phase::Ready { session, seq },
+        } = line(socket)?
+        else {
             return Err(Error::Missing("the session"));
         };
         let seq = seq + 1;
         let command_key = self.command_key()?;
         let (issuer, audience) = (command_key.public().id(), KeyId(bridge.clone()));
-        let binding = Binding { issuer: &issuer, audience: &audience, nonce: Some(&session) };
-        let warrant = Warrant { seq, call: id.clone(), tool: call.tool.clone(), arguments: call.arguments.clone() };
+        let binding = Binding {
+            issuer: &issuer,
+            audience: &audience,
+            nonce: Some(&session),
+        };
+        let warrant = Warrant {
+            seq,
+            call: id.clone(),
+            tool: call.tool.clone(),
+            arguments: call.arguments.clone(),
+        };
         let warrant = token::issue(Kind::Warrant, &command_key, binding, &warrant, now())?;
-        set_line(socket, &Line { bridge, phase: Phase::Ready { session: session.clone(), seq } })?;
+        set_line(
+            socket,
+            &Line {
+                bridge,
+                phase: Phase::Ready {
+                    session: session.clone(),
+                    seq,
+                },
+            },
+        )?;
         send(socket, &ToBridge::Run { warrant })
     }
 
     /// Calls off a call that may be running at home.
     pub(super) fn cancel(self: &Rc<Self>, id: &CallId) -> Result<()> {
-        let Some(row) = self.open_call(id)? else { return Ok(()) };
-        self.db.run("UPDATE calls SET ended_at = ? WHERE id = ?", &[now().into(), (&id.0).into()])?;
+        let Some(row) = self.open_call(id)? else {
+            return Ok(());
+        };
+        self.db.run(
+            "UPDATE calls SET ended_at = ? WHERE id = ?",
+            &[now().into(), (&id.0).into()],
+        )?;
         let ordered = row.bridge.zip(row.session);
-        let here = self.ready_sockets()?.into_iter().find(|(_, bridge, session)| {
-            ordered.as_ref().is_some_and(|(b, s)| b == bridge && s == session)
-        });
-        let Some((socket, ..)) = here else { return Ok(()) };
+        let here = self
+            .ready_sockets()?
+            .into_iter()
+            .find(|(_, bridge, session)| {
+                ordered
+                    .as_ref()
+                    .is_some_and(|(b, s)| b == bridge && s == session)
+            });
+        let Some((socket, ..)) = here else {
+            return Ok(());
+        };
         let cancel = ToolCall {
             id: CallId(format!("{id}-cancel")),
             tool: protocol::call::ToolName::new(CANCEL),
@@ -232,11 +326,21 @@ impl Heart {
     }
 
     /// A call has ended at home: what its receipt does not prove did not happen.
-    fn result(self: &Rc<Self>, socket: &WebSocket, call: CallId, outcome: &str, receipt: &str) -> Result<()> {
+    fn result(
+        self: &Rc<Self>,
+        socket: &WebSocket,
+        call: CallId,
+        outcome: &str,
+        receipt: &str,
+    ) -> Result<()> {
         let (bridge, session) = ready(socket)?;
         let key = self.key_of(&bridge)?.ok_or(Error::Missing("the bridge"))?;
         let (issuer, audience) = (KeyId(bridge.clone()), self.command_key()?.public().id());
-        let binding = Binding { issuer: &issuer, audience: &audience, nonce: Some(&session) };
+        let binding = Binding {
+            issuer: &issuer,
+            audience: &audience,
+            nonce: Some(&session),
+        };
         let public = PublicKey::from_text(&key.public_key)?;
         let proof: Receipt = token::check(Kind::Receipt, &public, binding, receipt, now())?.claims;
         if proof.call != call || proof.outcome_sha256 != sha256_hex(outcome.as_bytes()) {
@@ -247,11 +351,16 @@ impl Heart {
         };
         let arguments: Value = serde_json::from_str(&row.arguments)?;
         let tool = protocol::call::ToolName::new(&row.tool);
-        if proof.call_sha256 != token::call_hash(&tool, &arguments) || row.bridge.as_ref() != Some(&bridge) {
+        if proof.call_sha256 != token::call_hash(&tool, &arguments)
+            || row.bridge.as_ref() != Some(&bridge)
+        {
             return Err(Error::Violation("a receipt for another call".into()));
         }
-        let mut outcome: Outcome = serde_json::from_str(outcome).map_err(|error| Error::Violation(error.to_string()))?;
-        if let Outcome::Done { file: Some(file), .. } = &outcome
+        let mut outcome: Outcome =
+            serde_json::from_str(outcome).map_err(|error| Error::Violation(error.to_string()))?;
+        if let Outcome::Done {
+            file: Some(file), ..
+        } = &outcome
             && !self.file_is_whole(&call, file)?
         {
             outcome = Outcome::failed(damaged(file));
@@ -261,14 +370,21 @@ impl Heart {
                 "UPDATE calls SET receipt = ?, ended_at = ? WHERE id = ?",
                 &[receipt.into(), now().into(), (&call.0).into()],
             )?;
-            Ok(Some(Event::Finished { call: call.clone(), outcome: outcome.clone(), at: now() }))
+            Ok(Some(Event::Finished {
+                call: call.clone(),
+                outcome: outcome.clone(),
+                at: now(),
+            }))
         })?;
         send(socket, &ToBridge::Acknowledged { call })
     }
 
     pub(super) fn bridge_gone(self: &Rc<Self>, socket: &WebSocket) {
         if let Ok(line) = line(socket) {
-            let seen = self.db.run("UPDATE bridges SET seen_at = ? WHERE id = ?", &[now().into(), (&line.bridge).into()]);
+            let seen = self.db.run(
+                "UPDATE bridges SET seen_at = ? WHERE id = ?",
+                &[now().into(), (&line.bridge).into()],
+            );
             if let Err(error) = seen.and_then(|()| self.show_bridges()) {
                 console_error!("noting that a machine has gone: {error}");
             }
@@ -284,7 +400,10 @@ impl Heart {
     }
 
     fn key_of(&self, id: &str) -> Result<Option<KeyRow>> {
-        self.db.first("SELECT public_key, state FROM bridges WHERE id = ?", &[id.into()])
+        self.db.first(
+            "SELECT public_key, state FROM bridges WHERE id = ?",
+            &[id.into()],
+        )
     }
 
     fn open_call(&self, call: &CallId) -> Result<Option<CallRow>> {
@@ -311,51 +430,100 @@ impl Heart {
     }
 
     pub(super) fn is_any_bridge_here(&self) -> bool {
-        self.ready_sockets().is_ok_and(|sockets| !sockets.is_empty())
+        self.ready_sockets()
+            .is_ok_and(|sockets| !sockets.is_empty())
     }
 
-    fn socket_for(&self, call: &ToolCall, wished: Option<&str>) -> Result<Option<(WebSocket, String, String)>> {
+    fn socket_for(
+        &self,
+        call: &ToolCall,
+        wished: Option<&str>,
+    ) -> Result<Option<(WebSocket, String, String)>> {
         let able = self.able(call)?;
-        let fits = |bridge: &str| wished.map_or_else(|| able.iter().any(|row| row.id == bridge), |id| id == bridge);
-        Ok(self.ready_sockets()?.into_iter().find(|(_, bridge, _)| fits(bridge)))
+        let fits = |bridge: &str| {
+            wished.map_or_else(
+                || able.iter().any(|row| row.id == bridge),
+                |id| id == bridge,
+            )
+        };
+        Ok(self
+            .ready_sockets()?
+            .into_iter()
+            .find(|(_, bridge, _)| fits(bridge)))
     }
 
     fn machine_for(&self, call: &ToolCall, wished: Option<&str>) -> Result<Option<BridgeRow>> {
-        Ok(self.able(call)?.into_iter().find(|row| wished.is_none_or(|id| id == row.id)))
+        Ok(self
+            .able(call)?
+            .into_iter()
+            .find(|row| wished.is_none_or(|id| id == row.id)))
     }
 
     /// The confirmed machines that offer the call's tool, or that have never been here to say.
     fn able(&self, call: &ToolCall) -> Result<Vec<BridgeRow>> {
-        let offers = |row: &BridgeRow| hello(row).is_none_or(|hello| hello.tools.contains(&call.tool.0));
-        Ok(self.rows()?.into_iter().filter(|row| row.state == "active" && offers(row)).collect())
+        let offers =
+            |row: &BridgeRow| hello(row).is_none_or(|hello| hello.tools.contains(&call.tool.0));
+        Ok(self
+            .rows()?
+            .into_iter()
+            .filter(|row| row.state == "active" && offers(row))
+            .collect())
     }
 
     /// The name of the machine that a call would run on.
     pub(super) fn name_of_machine_for(&self, call: &ToolCall) -> Result<String> {
-        let here: Vec<String> = self.ready_sockets()?.into_iter().map(|(_, bridge, _)| bridge).collect();
+        let here: Vec<String> = self
+            .ready_sockets()?
+            .into_iter()
+            .map(|(_, bridge, _)| bridge)
+            .collect();
         let able = self.able(call)?;
-        let chosen = able.iter().find(|row| here.contains(&row.id)).or(able.first());
+        let chosen = able
+            .iter()
+            .find(|row| here.contains(&row.id))
+            .or(able.first());
         Ok(chosen.map_or_else(|| "your machine".to_owned(), |row| row.name.clone()))
+    }
+
+    /// Whether a confirmed machine has never been here to say what it can do.
+    pub(super) fn is_any_bridge_unheard(&self) -> Result<bool> {
+        Ok(self
+            .rows()?
+            .iter()
+            .any(|row| row.state == "active" && row.hello.is_none()))
     }
 
     /// What each confirmed machine last said of itself.
     pub(super) fn hellos(&self) -> Result<Vec<(String, Hello)>> {
         let active = self.rows()?.into_iter().filter(|row| row.state == "active");
-        Ok(active.filter_map(|row| Some((row.name.clone(), hello(&row)?))).collect())
+        Ok(active
+            .filter_map(|row| Some((row.name.clone(), hello(&row)?)))
+            .collect())
     }
 
     /// The machines as the console shows them.
     pub(super) fn bridges(&self) -> Result<Vec<Bridge>> {
-        let here: Vec<String> = self.ready_sockets()?.into_iter().map(|(_, bridge, _)| bridge).collect();
+        let here: Vec<String> = self
+            .ready_sockets()?
+            .into_iter()
+            .map(|(_, bridge, _)| bridge)
+            .collect();
         self.rows()?
             .into_iter()
             .map(|row| {
                 let state = match row.state.as_str() {
-                    "pending" => BridgeState::Pending { words: self.words_of(&row.id)? },
+                    "pending" => BridgeState::Pending {
+                        words: self.words_of(&row.id)?,
+                    },
                     _ if here.contains(&row.id) => BridgeState::Connected,
                     _ => BridgeState::Away,
                 };
-                Ok(Bridge { id: row.id, name: row.name, state, seen: row.seen_at })
+                Ok(Bridge {
+                    id: row.id,
+                    name: row.name,
+                    state,
+                    seen: row.seen_at,
+                })
             })
             .collect()
     }
@@ -364,12 +532,21 @@ impl Heart {
     pub(super) fn bridges_card(&self) -> Result<(String, Vec<Button>)> {
         let bridges = self.bridges()?;
         if bridges.is_empty() {
-            return Ok(("No machine is joined. /pair joins one.".to_owned(), Vec::new()));
+            return Ok((
+                "No machine is joined. /pair joins one.".to_owned(),
+                Vec::new(),
+            ));
         }
-        let lines: Vec<String> = bridges.iter().map(|bridge| format!("- **{}**: {}", bridge.name, in_words(bridge))).collect();
+        let lines: Vec<String> = bridges
+            .iter()
+            .map(|bridge| format!("- **{}**: {}", bridge.name, in_words(bridge)))
+            .collect();
         let buttons = bridges
             .iter()
-            .map(|bridge| Button { label: format!("Revoke {}", bridge.name), action: format!("revoke:{}", bridge.id) })
+            .map(|bridge| Button {
+                label: format!("Revoke {}", bridge.name),
+                action: format!("revoke:{}", bridge.id),
+            })
             .collect();
         Ok((lines.join("\n"), buttons))
     }
@@ -395,14 +572,22 @@ fn damaged(file: &FileRef) -> String {
 /// The socket's machine and session, if it has proven itself.
 fn ready(socket: &WebSocket) -> Result<(String, String)> {
     match line(socket)? {
-        Line { bridge, phase: Phase::Ready { session, .. } } => Ok((bridge, session)),
-        Line { phase: Phase::Challenged { .. }, .. } => Err(Error::Violation("work before proof".into())),
+        Line {
+            bridge,
+            phase: Phase::Ready { session, .. },
+        } => Ok((bridge, session)),
+        Line {
+            phase: Phase::Challenged { .. },
+            ..
+        } => Err(Error::Violation("work before proof".into())),
     }
 }
 
 fn line(socket: &WebSocket) -> Result<Line> {
     let text: Option<String> = socket.deserialize_attachment()?;
-    Ok(serde_json::from_str(&text.ok_or(Error::Missing("the socket's line"))?)?)
+    Ok(serde_json::from_str(
+        &text.ok_or(Error::Missing("the socket's line"))?,
+    )?)
 }
 
 fn set_line(socket: &WebSocket, line: &Line) -> Result<()> {

@@ -3,8 +3,8 @@
 use super::{CONSOLE, Errand, Heart, now, store};
 use crate::channels::{Channel, Deed, Inbound};
 use crate::console::sign_in_link;
-use crate::error::Result;
 use crate::directory::Directory;
+use crate::error::Result;
 use crate::models::parse_chain;
 use agent::event::{Button, Decision, Message, SayId};
 use agent::{Event, Trust, tool};
@@ -25,10 +25,30 @@ commands that its policy allows, and remember what you tell me.
 
 impl Heart {
     /// Takes what the front of the Worker passes on. When this has answered, the delivery is safe.
-    pub(super) async fn take(self: &Rc<Self>, inbound: Inbound, origin: &str) -> Result<Response> {
+    pub(super) async fn take(
+        self: &Rc<Self>,
+        inbound: Inbound,
+        origin: &str,
+        claimed: bool,
+    ) -> Result<Response> {
         store::set_meta(&self.db, "origin", origin)?;
-        self.take_in(inbound).await?;
+        if claimed {
+            self.welcome(&inbound)?;
+        } else {
+            self.take_in(inbound).await?;
+        }
         Ok(Response::empty()?)
+    }
+
+    /// Greets the person whose claim was just taken; a repeat of the delivery says nothing more.
+    fn welcome(self: &Rc<Self>, inbound: &Inbound) -> Result<()> {
+        let text = format!(
+            "Welcome. You are my owner now, and this claim works for nobody else.\n\n{HELP}"
+        );
+        if store::admit(&self.db, &inbound.delivery, now())? {
+            self.tell(&conversation(inbound), &inbound.delivery, text, Vec::new())?;
+        }
+        Ok(())
     }
 
     /// Stores a delivery together with what it decides; a repeat changes nothing.
@@ -36,24 +56,39 @@ impl Heart {
         let conversation = conversation(&inbound);
         let at = inbound.at;
         match inbound.deed {
-            Deed::Wrote { text, quoted, forwarded } => {
+            Deed::Wrote {
+                text,
+                quoted,
+                forwarded,
+            } => {
                 let trust = if forwarded { Trust::Kept } else { Trust::Owner };
-                let message = Message { text, quoted, trust, at };
+                let message = Message {
+                    text,
+                    quoted,
+                    trust,
+                    at,
+                };
                 let delivery = inbound.delivery;
                 self.arm_in(super::step::BACKSTOP_MILLIS).await;
                 self.step_if(&conversation, |db| {
                     let first = store::admit(db, &delivery, now())?;
-                    Ok(first.then(|| Event::Said { message: message.clone() }))
+                    Ok(first.then(|| Event::Said {
+                        message: message.clone(),
+                    }))
                 })?;
                 Ok(())
             }
-            Deed::Commanded { name, argument } => {
+            Deed::Commanded { name, .. } => {
                 if !store::admit(&self.db, &inbound.delivery, now())? {
                     return Ok(());
                 }
-                self.command(&conversation, &inbound.delivery, &name, &argument).await
+                self.command(&conversation, &inbound.delivery, &name).await
             }
-            Deed::Pressed { action, press, message } => {
+            Deed::Pressed {
+                action,
+                press,
+                message,
+            } => {
                 if !store::admit(&self.db, &inbound.delivery, now())? {
                     return Ok(());
                 }
@@ -68,16 +103,22 @@ impl Heart {
                 if !store::admit(&self.db, &inbound.delivery, now())? {
                     return Ok(());
                 }
-                let text = format!("I cannot open this kind of message yet ({kind}). Write it to me as text.");
+                let text = format!(
+                    "I cannot open this kind of message yet ({kind}). Write it to me as text."
+                );
                 self.tell(&conversation, &inbound.delivery, text, Vec::new())
             }
         }
     }
 
-    async fn command(self: &Rc<Self>, conversation: &str, delivery: &str, name: &str, argument: &str) -> Result<()> {
+    async fn command(
+        self: &Rc<Self>,
+        conversation: &str,
+        delivery: &str,
+        name: &str,
+    ) -> Result<()> {
         let (text, buttons) = match name {
-            "start" if argument.is_empty() => (format!("Hello.\n\n{HELP}"), Vec::new()),
-            "start" => (format!("Welcome. You are my owner now, and nobody else can be.\n\n{HELP}"), Vec::new()),
+            "start" => (format!("Hello.\n\n{HELP}"), Vec::new()),
             "help" => (HELP.to_owned(), Vec::new()),
             "status" => (self.status(conversation)?, Vec::new()),
             "stop" => return self.step(conversation, &Event::Stopped { at: now() }),
@@ -92,24 +133,45 @@ impl Heart {
     /// What a press does; the words are shown to the person for a moment.
     async fn pressed(self: &Rc<Self>, conversation: &str, action: &str) -> Result<&'static str> {
         match action.split_once(':') {
-            Some(("ok", call)) => self.decided(conversation, call, Decision::Once).map(|()| "Running"),
-            Some(("no", call)) => self.decided(conversation, call, Decision::No).map(|()| "Not run"),
+            Some(("ok", call)) => self
+                .decided(conversation, call, Decision::Once)
+                .map(|()| "Running"),
+            Some(("no", call)) => self
+                .decided(conversation, call, Decision::No)
+                .map(|()| "Not run"),
             Some(("pair", answer)) => match answer.split_once(':') {
                 Some(("yes", id)) if self.confirm_bridge(id).await? => Ok("Connected"),
                 Some(("no", id)) if self.revoke_bridge(id).await? => Ok("Turned away"),
                 Some(_) | None => Ok("This machine is not waiting any more"),
             },
-            Some(("revoke", id)) => Ok(if self.revoke_bridge(id).await? { "Revoked" } else { "It is revoked already" }),
+            Some(("revoke", id)) => Ok(if self.revoke_bridge(id).await? {
+                "Revoked"
+            } else {
+                "It is revoked already"
+            }),
             Some(_) | None => Ok("This button does nothing any more"),
         }
     }
 
     fn decided(self: &Rc<Self>, conversation: &str, call: &str, decision: Decision) -> Result<()> {
-        self.step(conversation, &Event::Decided { call: CallId(call.to_owned()), decision, at: now() })
+        self.step(
+            conversation,
+            &Event::Decided {
+                call: CallId(call.to_owned()),
+                decision,
+                at: now(),
+            },
+        )
     }
 
     /// Says something outside any turn, once for each `cause`.
-    pub(super) fn tell(self: &Rc<Self>, conversation: &str, cause: &str, text: String, buttons: Vec<Button>) -> Result<()> {
+    pub(super) fn tell(
+        self: &Rc<Self>,
+        conversation: &str,
+        cause: &str,
+        text: String,
+        buttons: Vec<Button>,
+    ) -> Result<()> {
         let say = SayId(format!("notice-{}", &sha256_hex(cause.as_bytes())[..16]));
         self.step(conversation, &Event::Notice { say, text, buttons })
     }
@@ -119,27 +181,46 @@ impl Heart {
         let doing = if machine.is_idle() {
             "nothing at the moment".to_owned()
         } else {
-            let calls: Vec<String> = machine.calls().map(|call| format!("`{}`", tool::brief(call))).collect();
-            if calls.is_empty() { "thinking".to_owned() } else { calls.join(", ") }
+            let calls: Vec<String> = machine
+                .calls()
+                .map(|call| format!("`{}`", tool::brief(call)))
+                .collect();
+            if calls.is_empty() {
+                "thinking".to_owned()
+            } else {
+                calls.join(", ")
+            }
         };
         let model = match parse_chain(&self.config.model) {
-            Ok(chain) => chain.iter().map(ToString::to_string).collect::<Vec<_>>().join(", then "),
+            Ok(chain) => chain
+                .iter()
+                .map(ToString::to_string)
+                .collect::<Vec<_>>()
+                .join(", then "),
             Err(error) => error.to_string(),
         };
         let bridges = self.bridges()?;
         let machines = if bridges.is_empty() {
             "none; /pair joins one".to_owned()
         } else {
-            bridges.iter().map(|bridge| format!("{} ({})", bridge.name, super::bridges::in_words(bridge))).collect::<Vec<_>>().join(", ")
+            bridges
+                .iter()
+                .map(|bridge| format!("{} ({})", bridge.name, super::bridges::in_words(bridge)))
+                .collect::<Vec<_>>()
+                .join(", ")
         };
-        Ok(format!("Doing: {doing}\nModel: {model}\nMachines: {machines}"))
+        Ok(format!(
+            "Doing: {doing}\nModel: {model}\nMachines: {machines}"
+        ))
     }
 
     async fn console_link(&self) -> Result<String> {
         let origin = store::meta(&self.db, "origin")?.unwrap_or_default();
         let directory = Directory::new(&self.env)?;
         let link = sign_in_link(&directory, &origin, &self.user(), now()).await?;
-        Ok(format!("Open this within ten minutes; it works once:\n{link}"))
+        Ok(format!(
+            "Open this within ten minutes; it works once:\n{link}"
+        ))
     }
 
     /// Whose object this is.

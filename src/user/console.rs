@@ -10,12 +10,16 @@ use crate::error::{Error, Result};
 use agent::event::{Button, Decision};
 use agent::{Effect, Event, tool};
 use protocol::call::{CallId, FileRef, Outcome, ToolCall};
+use protocol::tools::Place;
 use serde::Deserialize;
 use std::rc::Rc;
 use worker::{Response, WebSocket, WebSocketPair, console_log};
 
 /// How many items a page gets when it opens.
 const HISTORY: i64 = 100;
+
+/// The close code that the page takes as the end of its session.
+const CLOSE_SIGNED_OUT: u16 = 4401;
 
 /// How much of an outcome a tool's line shows, in characters.
 const DETAIL: usize = 4_000;
@@ -26,20 +30,30 @@ struct Row {
 }
 
 impl Heart {
-    pub(super) fn accept_page(self: &Rc<Self>, origin: &str) -> Result<Response> {
+    pub(super) fn accept_page(self: &Rc<Self>, origin: &str, session: &str) -> Result<Response> {
         store::set_meta(&self.db, "origin", origin)?;
         let pair = WebSocketPair::new()?;
-        self.state.accept_websocket_with_tags(&pair.server, &[PAGE_TAG]);
-        let mut rows: Vec<Row> =
-            self.db.all("SELECT item FROM items ORDER BY seq DESC LIMIT ?", &[(HISTORY + 1).into()])?;
+        self.state
+            .accept_websocket_with_tags(&pair.server, &[PAGE_TAG, session]);
+        let mut rows: Vec<Row> = self.db.all(
+            "SELECT item FROM items ORDER BY seq DESC LIMIT ?",
+            &[(HISTORY + 1).into()],
+        )?;
         let earlier = rows.len() > usize::try_from(HISTORY).unwrap_or(usize::MAX);
         rows.truncate(usize::try_from(HISTORY).unwrap_or(usize::MAX));
-        let items = rows.iter().rev().map(|row| Ok(serde_json::from_str(&row.item)?)).collect::<Result<Vec<Item>>>()?;
-        let machine = store::load(&self.db, CONSOLE)?;
+        let items = rows
+            .iter()
+            .rev()
+            .map(|row| Ok(serde_json::from_str(&row.item)?))
+            .collect::<Result<Vec<Item>>>()?;
         for frame in [
             ToPage::History { items, earlier },
-            ToPage::Bridges { bridges: self.bridges()? },
-            ToPage::Working { on: !machine.is_idle() },
+            ToPage::Bridges {
+                bridges: self.bridges()?,
+            },
+            ToPage::Working {
+                on: self.is_working()?,
+            },
         ] {
             pair.server.send_with_str(frame.encode())?;
         }
@@ -74,6 +88,37 @@ impl Heart {
         Ok(socket.send_with_str(ToPage::Accepted { id }.encode())?)
     }
 
+    /// Ends the sockets of a session that is over.
+    pub(super) fn end_session(&self, session: &str) -> Result<Response> {
+        for socket in self.state.get_websockets_with_tag(session) {
+            socket.close(Some(CLOSE_SIGNED_OUT), Some("signed out"))?;
+        }
+        Ok(Response::empty()?)
+    }
+
+    /// Whether Bernard is at something that a person who looks at the page may wait for: not their own yes, not an absent machine.
+    pub(super) fn is_working(&self) -> Result<bool> {
+        let here = self.is_any_bridge_here();
+        Ok(store::load(&self.db, CONSOLE)?
+            .outstanding()
+            .iter()
+            .any(|effect| match effect {
+                Effect::AskModel { .. }
+                | Effect::Run {
+                    place: Place::Worker,
+                    ..
+                } => true,
+                Effect::Run {
+                    place: Place::Bridge,
+                    ..
+                } => here,
+                Effect::AskPerson { .. }
+                | Effect::Say { .. }
+                | Effect::Cancel { .. }
+                | Effect::Abandon { .. } => false,
+            }))
+    }
+
     /// Tells every open page. A page that has gone without a word is no reason to fail.
     pub(super) fn show(&self, frame: &ToPage) {
         let text = frame.encode();
@@ -94,9 +139,17 @@ impl Heart {
 pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Result<Vec<Item>> {
     let mut items = Vec::new();
     match event {
-        Event::Finished { call, outcome, .. } => items.extend(change(db, call, |line| ended(line, outcome))?),
-        Event::Waiting { call, .. } => items.extend(change(db, call, |line| line.state = ToolState::Waiting)?),
-        Event::Decided { call, decision: Decision::No, .. } => {
+        Event::Finished { call, outcome, .. } => {
+            items.extend(change(db, call, |line| ended(line, outcome))?)
+        }
+        Event::Waiting { call, .. } => {
+            items.extend(change(db, call, |line| line.state = ToolState::Waiting)?)
+        }
+        Event::Decided {
+            call,
+            decision: Decision::No,
+            ..
+        } => {
             items.extend(change(db, call, |line| line.state = ToolState::Denied)?);
         }
         Event::Said { .. }
@@ -111,7 +164,9 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
         match effect {
             Effect::Run { call, .. } => items.push(tool_line(call, ToolState::Running, now)),
             Effect::AskPerson { call } => items.push(tool_line(call, ToolState::Asking, now)),
-            Effect::Cancel { call } => items.extend(change(db, call, |line| line.state = ToolState::Cancelled)?),
+            Effect::Cancel { call } => {
+                items.extend(change(db, call, |line| line.state = ToolState::Cancelled)?)
+            }
             Effect::AskModel { .. } | Effect::Say { .. } | Effect::Abandon { .. } => {}
         }
     }
@@ -122,7 +177,9 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
 }
 
 fn change(db: &Db, call: &CallId, how: impl FnOnce(&mut ToolLine)) -> Result<Option<Item>> {
-    let Some(Item::Tool(mut line)) = get(db, &call.0)? else { return Ok(None) };
+    let Some(Item::Tool(mut line)) = get(db, &call.0)? else {
+        return Ok(None);
+    };
     how(&mut line);
     Ok(Some(Item::Tool(line)))
 }
@@ -130,7 +187,9 @@ fn change(db: &Db, call: &CallId, how: impl FnOnce(&mut ToolLine)) -> Result<Opt
 fn ended(line: &mut ToolLine, outcome: &Outcome) {
     let (state, text) = match outcome {
         Outcome::Done { text, .. } => (ToolState::Done, text.as_str()),
-        Outcome::Failed { reason } | Outcome::Interrupted { reason } => (ToolState::Failed, reason.as_str()),
+        Outcome::Failed { reason } | Outcome::Interrupted { reason } => {
+            (ToolState::Failed, reason.as_str())
+        }
         Outcome::Denied { reason } => (ToolState::Denied, reason.as_str()),
         Outcome::Cancelled => (ToolState::Cancelled, ""),
     };
@@ -140,21 +199,39 @@ fn ended(line: &mut ToolLine, outcome: &Outcome) {
 
 fn tool_line(call: &ToolCall, state: ToolState, at: i64) -> Item {
     let detail = literal(call);
-    Item::Tool(ToolLine { id: call.id.clone(), tool: call.tool.clone(), summary: tool::brief(call), state, detail, at })
+    Item::Tool(ToolLine {
+        id: call.id.clone(),
+        tool: call.tool.clone(),
+        summary: tool::brief(call),
+        state,
+        detail,
+        at,
+    })
 }
 
 /// A call as it is: the program's arguments as they would be typed, anything else as its JSON.
 pub(super) fn literal(call: &ToolCall) -> String {
-    let argv = call.arguments.get("argv").and_then(|argv| Vec::<String>::deserialize(argv).ok());
+    let argv = call
+        .arguments
+        .get("argv")
+        .and_then(|argv| Vec::<String>::deserialize(argv).ok());
     match argv {
-        Some(argv) => argv.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(" "),
+        Some(argv) => argv
+            .iter()
+            .map(|word| quoted(word))
+            .collect::<Vec<_>>()
+            .join(" "),
         None => format!("{} {}", call.tool, call.arguments),
     }
 }
 
 fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
-    if !word.is_empty() && word.chars().all(plain) { word.to_owned() } else { format!("{word:?}") }
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("{word:?}")
+    }
 }
 
 fn spoken(id: &str, text: &str, at: i64) -> Item {
@@ -178,7 +255,11 @@ pub(super) fn said(id: &str, text: &str, buttons: &[Button], at: i64) -> Item {
         text: markup::plain(text),
         at,
         buttons: buttons.to_vec(),
-        state: if buttons.is_empty() { MessageState::Said } else { MessageState::Asking },
+        state: if buttons.is_empty() {
+            MessageState::Said
+        } else {
+            MessageState::Asking
+        },
     })
 }
 
@@ -189,7 +270,10 @@ pub(super) fn asked(id: &str, text: &str, buttons: &[Button], at: i64) -> Item {
 
 /// A question with its answer.
 pub(super) fn answered(message: Message, action: &str) -> Message {
-    Message { state: MessageState::Answered(action.to_owned()), ..message }
+    Message {
+        state: MessageState::Answered(action.to_owned()),
+        ..message
+    }
 }
 
 /// A file that was handed over.
@@ -216,7 +300,8 @@ fn id_of(item: &Item) -> &str {
 /// The item of that id.
 pub(super) fn get(db: &Db, id: &str) -> Result<Option<Item>> {
     let row: Option<Row> = db.first("SELECT item FROM items WHERE id = ?", &[id.into()])?;
-    row.map(|row| serde_json::from_str(&row.item).map_err(Error::from)).transpose()
+    row.map(|row| serde_json::from_str(&row.item).map_err(Error::from))
+        .transpose()
 }
 
 /// Stores an item, in the place of the one with its id if there is one.

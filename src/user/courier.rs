@@ -2,10 +2,10 @@
 
 use super::db::Db;
 use super::{CONSOLE, Heart, console, now, store};
+use crate::channels::Outgoing;
 use crate::channels::console::{Item, ToPage};
 use crate::channels::markup::{self, Chunk};
 use crate::channels::telegram::{Acting, Answer, Api, answer};
-use crate::channels::Outgoing;
 use crate::error::{Error, Result};
 use crate::http::{self, FileBytes};
 use agent::event::{Button, Delivery, SayId};
@@ -43,8 +43,14 @@ struct Sending {
 
 /// One request's worth of something to send.
 enum Parcel<'a> {
-    Words { chunk: &'a Chunk, buttons: &'a [Button] },
-    File { call: &'a CallId, file: &'a FileRef },
+    Words {
+        chunk: &'a Chunk,
+        buttons: &'a [Button],
+    },
+    File {
+        call: &'a CallId,
+        file: &'a FileRef,
+    },
 }
 
 impl Heart {
@@ -55,7 +61,14 @@ impl Heart {
                 Some(("telegram", chat)) => self.deliver_to_telegram(chat, &say, &content).await?,
                 Some(_) | None => self.deliver_to_pages(&say, &content)?,
             };
-            self.step(conversation, &Event::Sent { say, delivery, at: now() })?;
+            self.step(
+                conversation,
+                &Event::Sent {
+                    say,
+                    delivery,
+                    at: now(),
+                },
+            )?;
         }
         Ok(())
     }
@@ -83,19 +96,39 @@ impl Heart {
         Ok(Delivery::Delivered)
     }
 
-    async fn deliver_to_telegram(self: &Rc<Self>, chat: &str, say: &SayId, content: &Content) -> Result<Delivery> {
+    async fn deliver_to_telegram(
+        self: &Rc<Self>,
+        chat: &str,
+        say: &SayId,
+        content: &Content,
+    ) -> Result<Delivery> {
         match content {
             Content::Text { text, buttons } => self.send_words(chat, &say.0, text, buttons).await,
-            Content::File { call, file } => self.send_once(chat, &say.0, &Parcel::File { call, file }).await,
+            Content::File { call, file } => {
+                self.send_once(chat, &say.0, &Parcel::File { call, file })
+                    .await
+            }
         }
     }
 
     /// Sends a text in as many messages as it needs; the buttons stand under the last.
-    async fn send_words(self: &Rc<Self>, chat: &str, id: &str, text: &str, buttons: &[Button]) -> Result<Delivery> {
+    async fn send_words(
+        self: &Rc<Self>,
+        chat: &str,
+        id: &str,
+        text: &str,
+        buttons: &[Button],
+    ) -> Result<Delivery> {
         let chunks = markup::chunks_telegram(text);
         for (n, chunk) in chunks.iter().enumerate() {
             let buttons = if n + 1 == chunks.len() { buttons } else { &[] };
-            let delivery = self.send_once(chat, &format!("{id}#{n}"), &Parcel::Words { chunk, buttons }).await?;
+            let delivery = self
+                .send_once(
+                    chat,
+                    &format!("{id}#{n}"),
+                    &Parcel::Words { chunk, buttons },
+                )
+                .await?;
             if delivery != Delivery::Delivered {
                 return Ok(delivery);
             }
@@ -104,12 +137,25 @@ impl Heart {
     }
 
     /// Asks the person about a call, once: a question that was sent is not sent again after a restart.
-    pub(super) async fn ask_person(self: &Rc<Self>, conversation: &str, call: &ToolCall) -> Result<()> {
+    pub(super) async fn ask_person(
+        self: &Rc<Self>,
+        conversation: &str,
+        call: &ToolCall,
+    ) -> Result<()> {
         let machine = self.name_of_machine_for(call)?;
-        let text = format!("May I run this on {machine}?\n```\n{}\n```", console::literal(call));
+        let text = format!(
+            "May I run this on {machine}?\n```\n{}\n```",
+            console::literal(call)
+        );
         let buttons = [
-            Button { label: "Yes, this once".into(), action: format!("ok:{}", call.id) },
-            Button { label: "No".into(), action: format!("no:{}", call.id) },
+            Button {
+                label: "Yes, this once".into(),
+                action: format!("ok:{}", call.id),
+            },
+            Button {
+                label: "No".into(),
+                action: format!("no:{}", call.id),
+            },
         ];
         let id = format!("question:{}", call.id);
         let Some(("telegram", chat)) = conversation.split_once(':') else {
@@ -125,16 +171,30 @@ impl Heart {
     }
 
     /// Sends one parcel unless it was sent before. A request that may have arrived is not sent again: that is [`Delivery::Unknown`].
-    async fn send_once(self: &Rc<Self>, chat: &str, id: &str, parcel: &Parcel<'_>) -> Result<Delivery> {
+    async fn send_once(
+        self: &Rc<Self>,
+        chat: &str,
+        id: &str,
+        parcel: &Parcel<'_>,
+    ) -> Result<Delivery> {
         let Some(api) = self.config.telegram() else {
-            return Ok(Delivery::Refused { reason: "TELEGRAM_BOT_TOKEN is not set".into() });
+            return Ok(Delivery::Refused {
+                reason: "TELEGRAM_BOT_TOKEN is not set".into(),
+            });
         };
-        let row: Option<Sending> = self.db.first("SELECT state, attempts FROM sendings WHERE id = ?", &[id.into()])?;
+        let row: Option<Sending> = self.db.first(
+            "SELECT state, attempts FROM sendings WHERE id = ?",
+            &[id.into()],
+        )?;
         let mut attempts = 0;
         if let Some(row) = row {
             match row.state.as_str() {
                 "sent" => return Ok(Delivery::Delivered),
-                "refused" => return Ok(Delivery::Refused { reason: "refused before".into() }),
+                "refused" => {
+                    return Ok(Delivery::Refused {
+                        reason: "refused before".into(),
+                    });
+                }
                 "sending" | "unknown" => {
                     mark(&self.db, id, "unknown", None, row.attempts)?;
                     return Ok(Delivery::Unknown);
@@ -157,7 +217,9 @@ impl Heart {
                 }
                 Answer::CannotParse => {
                     mark(&self.db, id, "refused", None, attempts)?;
-                    return Ok(Delivery::Refused { reason: "its markup was refused".into() });
+                    return Ok(Delivery::Refused {
+                        reason: "its markup was refused".into(),
+                    });
                 }
                 Answer::Unclear(reason) => {
                     console_error!("telegram may or may not have taken {id}: {reason}");
@@ -173,7 +235,9 @@ impl Heart {
             mark(&self.db, id, "held", None, attempts)?;
             if attempts >= TRIES {
                 mark(&self.db, id, "refused", None, attempts)?;
-                return Ok(Delivery::Refused { reason: "Telegram was not to be had".into() });
+                return Ok(Delivery::Refused {
+                    reason: "Telegram was not to be had".into(),
+                });
             }
             Delay::from(Duration::from_secs(wait)).await;
         }
@@ -182,35 +246,61 @@ impl Heart {
     async fn send_parcel(self: &Rc<Self>, api: &Api, chat: &str, parcel: &Parcel<'_>) -> Answer {
         match parcel {
             Parcel::Words { chunk, buttons } => {
-                let marked = ask(api.send_message(chat, &chunk.html, buttons), None, MESSAGE_LIMIT).await;
+                let marked = ask(
+                    api.send_message(chat, &chunk.html, buttons),
+                    None,
+                    MESSAGE_LIMIT,
+                )
+                .await;
                 if marked != Answer::CannotParse {
                     return marked;
                 }
-                ask(api.send_plain(chat, &chunk.plain, buttons), None, MESSAGE_LIMIT).await
+                ask(
+                    api.send_plain(chat, &chunk.plain, buttons),
+                    None,
+                    MESSAGE_LIMIT,
+                )
+                .await
             }
             Parcel::File { call, file } => {
-                let (Ok(boundary), Ok(bytes)) = (random_bytes::<16>(), self.file_bytes(call)) else {
+                let (Ok(boundary), Ok(bytes)) = (random_bytes::<16>(), self.file_bytes(call))
+                else {
                     return Answer::Refused("the file is not there any more".into());
                 };
-                ask(api.send_document(chat, file, None, boundary), Some(bytes), FILE_LIMIT).await
+                ask(
+                    api.send_document(chat, file, None, boundary),
+                    Some(bytes),
+                    FILE_LIMIT,
+                )
+                .await
             }
         }
     }
 
     /// Keeps the typing sign up while something is under way in a Telegram chat.
     pub(super) fn keep_typing(self: &Rc<Self>, conversation: &str) {
-        let Some(("telegram", chat)) = conversation.split_once(':') else { return };
-        let Some(api) = self.config.telegram() else { return };
+        let Some(("telegram", chat)) = conversation.split_once(':') else {
+            return;
+        };
+        let Some(api) = self.config.telegram() else {
+            return;
+        };
         if !self.typing.borrow_mut().insert(conversation.to_owned()) {
             return;
         }
-        let (heart, conversation, chat) = (Rc::clone(self), conversation.to_owned(), chat.to_owned());
+        let (heart, conversation, chat) =
+            (Rc::clone(self), conversation.to_owned(), chat.to_owned());
         self.state.wait_until(async move {
             for _ in 0..TYPING_TIMES {
                 if !heart.at_work(&conversation) {
                     break;
                 }
-                ask(api.send_chat_action(&chat, Acting::Typing), None, MESSAGE_LIMIT).await;
+                ask(
+                    api.send_chat_action(&chat, Acting::Typing),
+                    None,
+                    MESSAGE_LIMIT,
+                )
+                .await;
                 Delay::from(TYPING).await;
             }
             heart.typing.borrow_mut().remove(&conversation);
@@ -219,18 +309,32 @@ impl Heart {
 
     fn at_work(&self, conversation: &str) -> bool {
         store::load(&self.db, conversation).is_ok_and(|machine| {
-            machine.thinking().is_some() || (machine.calls().next().is_some() && self.is_any_bridge_here())
+            machine.thinking().is_some()
+                || (machine.calls().next().is_some() && self.is_any_bridge_here())
         })
     }
 
     /// Ends a press's waiting circle and takes the buttons away. A kindness: if it fails, nothing is lost.
-    pub(super) fn settle_press(self: &Rc<Self>, conversation: &str, press: &str, message: &str, told: &str) {
+    pub(super) fn settle_press(
+        self: &Rc<Self>,
+        conversation: &str,
+        press: &str,
+        message: &str,
+        told: &str,
+    ) {
         if conversation == CONSOLE {
             return;
         }
-        let Some((_, chat)) = conversation.split_once(':') else { return };
-        let Some(api) = self.config.telegram() else { return };
-        let (answer, edit) = (api.answer_callback(press, Some(told)), api.edit_reply_markup(chat, message));
+        let Some((_, chat)) = conversation.split_once(':') else {
+            return;
+        };
+        let Some(api) = self.config.telegram() else {
+            return;
+        };
+        let (answer, edit) = (
+            api.answer_callback(press, Some(told)),
+            api.edit_reply_markup(chat, message),
+        );
         self.state.wait_until(async move {
             ask(answer, None, MESSAGE_LIMIT).await;
             ask(edit, None, MESSAGE_LIMIT).await;
@@ -252,7 +356,9 @@ impl Heart {
 async fn ask(outgoing: Outgoing, file: Option<FileBytes>, limit: Duration) -> Answer {
     match http::send(outgoing, file, limit).await {
         Ok(reply) => answer(reply.status, &reply.headers, &reply.body),
-        Err(Error::Platform(error)) if is_refused_connection(&error) => Answer::Broken("no connection".into()),
+        Err(Error::Platform(error)) if is_refused_connection(&error) => {
+            Answer::Broken("no connection".into())
+        }
         Err(error) => Answer::Unclear(error.to_string()),
     }
 }

@@ -75,7 +75,10 @@ impl<'a> From<Option<&'a str>> for Bind<'a> {
 }
 
 impl From<&Bind<'_>> for JsValue {
-    #[expect(clippy::cast_precision_loss, reason = "JavaScript has no other number; times, sizes and row ids stay under 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "JavaScript has no other number; times, sizes and row ids stay under 2^53"
+    )]
     fn from(value: &Bind<'_>) -> Self {
         match value {
             Bind::Null => Self::NULL,
@@ -90,7 +93,9 @@ impl Db {
     /// The rows of the object that this state belongs to.
     pub fn new(state: &State) -> Self {
         let storage = state.storage();
-        let storage: RawStorage = AsRef::<JsValue>::as_ref(storage.as_raw()).clone().unchecked_into();
+        let storage: RawStorage = AsRef::<JsValue>::as_ref(storage.as_raw())
+            .clone()
+            .unchecked_into();
         let sql = storage.sql();
         Self { storage, sql }
     }
@@ -105,12 +110,18 @@ impl Db {
     pub fn all<T: DeserializeOwned>(&self, query: &str, values: &[Bind<'_>]) -> Result<Vec<T>> {
         let rows = self.cursor(query, values)?.to_array()?;
         rows.iter()
-            .map(|row| serde_wasm_bindgen::from_value(row).map_err(|error| Error::Platform(error.into())))
+            .map(|row| {
+                serde_wasm_bindgen::from_value(row).map_err(|error| Error::Platform(error.into()))
+            })
             .collect()
     }
 
     /// The first row of a query.
-    pub fn first<T: DeserializeOwned>(&self, query: &str, values: &[Bind<'_>]) -> Result<Option<T>> {
+    pub fn first<T: DeserializeOwned>(
+        &self,
+        query: &str,
+        values: &[Bind<'_>],
+    ) -> Result<Option<T>> {
         Ok(self.all(query, values)?.into_iter().next())
     }
 
@@ -149,6 +160,8 @@ impl Db {
     }
 
     fn cursor(&self, query: &str, values: &[Bind<'_>]) -> Result<RawCursor> {
-        Ok(self.sql.exec(query, values.iter().map(JsValue::from).collect())?)
+        Ok(self
+            .sql
+            .exec(query, values.iter().map(JsValue::from).collect())?)
     }
 }

@@ -43,9 +43,17 @@ struct Piece {
 
 impl Heart {
     /// A machine announces a file; says how far it may send. An earlier attempt at the same file is dropped.
-    pub(super) fn file_starts(&self, call: &CallId, name: &str, mime: &str, size: u64) -> Result<u64> {
+    pub(super) fn file_starts(
+        &self,
+        call: &CallId,
+        name: &str,
+        mime: &str,
+        size: u64,
+    ) -> Result<u64> {
         if size > FILE_LIMIT {
-            return Err(Error::Violation(format!("a file of {size} bytes is more than may be sent")));
+            return Err(Error::Violation(format!(
+                "a file of {size} bytes is more than may be sent"
+            )));
         }
         self.db.transaction(|db| {
             db.run("DELETE FROM file_pieces WHERE call = ?", &[(&call.0).into()])?;
@@ -54,17 +62,28 @@ impl Heart {
                 &[(&call.0).into(), name.into(), mime.into(), signed(size).into(), now().into()],
             )
         })?;
-        self.partial.borrow_mut().insert(call.clone(), Partial { offset: 0, bytes: Vec::new(), size });
+        self.partial.borrow_mut().insert(
+            call.clone(),
+            Partial {
+                offset: 0,
+                bytes: Vec::new(),
+                size,
+            },
+        );
         Ok(size.min(WINDOW))
     }
 
     /// A piece of a file; says how far the machine may send from here, when that has changed.
     pub(super) fn file_goes_on(&self, chunk: &Chunk) -> Result<Option<u64>> {
         let mut partials = self.partial.borrow_mut();
-        let partial = partials.get_mut(&chunk.call).ok_or(Error::Transfer("a piece of a file nobody announced".into()))?;
+        let partial = partials
+            .get_mut(&chunk.call)
+            .ok_or(Error::Transfer("a piece of a file nobody announced".into()))?;
         let end = partial.offset + partial.bytes.len() as u64;
         if chunk.offset != end || end + chunk.bytes.len() as u64 > partial.size {
-            return Err(Error::Violation("a piece of a file in the wrong place".into()));
+            return Err(Error::Violation(
+                "a piece of a file in the wrong place".into(),
+            ));
         }
         partial.bytes.extend_from_slice(&chunk.bytes);
         let end = end + chunk.bytes.len() as u64;
@@ -72,9 +91,19 @@ impl Heart {
             return Ok(None);
         }
         self.db.transaction(|db| {
-            let place = [(&chunk.call.0).into(), signed(partial.offset).into(), Bind::Blob(&partial.bytes)];
-            db.run("INSERT INTO file_pieces (call, offset, bytes) VALUES (?, ?, ?)", &place)?;
-            db.run("UPDATE files SET stored = ? WHERE call = ?", &[signed(end).into(), (&chunk.call.0).into()])
+            let place = [
+                (&chunk.call.0).into(),
+                signed(partial.offset).into(),
+                Bind::Blob(&partial.bytes),
+            ];
+            db.run(
+                "INSERT INTO file_pieces (call, offset, bytes) VALUES (?, ?, ?)",
+                &place,
+            )?;
+            db.run(
+                "UPDATE files SET stored = ? WHERE call = ?",
+                &[signed(end).into(), (&chunk.call.0).into()],
+            )
         })?;
         partial.offset = end;
         partial.bytes.clear();
@@ -87,7 +116,9 @@ impl Heart {
 
     /// Whether the stored file is, byte for byte, the one that the machine's result names.
     pub(super) fn file_is_whole(&self, call: &CallId, file: &FileRef) -> Result<bool> {
-        let Some(stored) = stored(&self.db, call)? else { return Ok(false) };
+        let Some(stored) = stored(&self.db, call)? else {
+            return Ok(false);
+        };
         if signed(file.size) != stored.size || stored.stored != stored.size {
             return Ok(false);
         }
@@ -106,18 +137,26 @@ impl Heart {
         let (heart, call) = (Rc::clone(self), call.clone());
         Ok(Box::pin(stream::try_unfold(0_u64, move |offset| {
             let piece = piece_at(&heart.db, &call, offset).map_err(worker::Error::from);
-            std::future::ready(piece.map(|piece| piece.map(|bytes| (bytes.clone(), offset + bytes.len() as u64))))
+            std::future::ready(
+                piece.map(|piece| piece.map(|bytes| (bytes.clone(), offset + bytes.len() as u64))),
+            )
         })))
     }
 
     /// Hands a file to the person's browser.
     pub(super) fn hand_over(self: &Rc<Self>, call: &CallId) -> Result<Response> {
         let Some(file) = stored(&self.db, call)?.filter(|file| file.stored == file.size) else {
-            return Ok(Response::error("this file is not kept any more; ask for it again", 404)?);
+            return Ok(Response::error(
+                "this file is not kept any more; ask for it again",
+                404,
+            )?);
         };
         let headers = Headers::new();
         headers.set("content-type", &file.mime)?;
-        headers.set("content-disposition", &format!("attachment; filename*=UTF-8''{}", percent(&file.name)))?;
+        headers.set(
+            "content-disposition",
+            &format!("attachment; filename*=UTF-8''{}", percent(&file.name)),
+        )?;
         headers.set("x-content-type-options", "nosniff")?;
         headers.set("content-security-policy", "sandbox; default-src 'none'")?;
         headers.set("cache-control", "no-store")?;
@@ -126,7 +165,10 @@ impl Heart {
 }
 
 fn stored(db: &Db, call: &CallId) -> Result<Option<Stored>> {
-    db.first("SELECT name, mime, size, stored FROM files WHERE call = ?", &[(&call.0).into()])
+    db.first(
+        "SELECT name, mime, size, stored FROM files WHERE call = ?",
+        &[(&call.0).into()],
+    )
 }
 
 fn piece_at(db: &Db, call: &CallId, offset: u64) -> Result<Option<Vec<u8>>> {

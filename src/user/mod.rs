@@ -29,8 +29,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use worker::{
-    DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage, WebSocketRequestResponsePair,
-    console_error, durable_object,
+    DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
+    WebSocketRequestResponsePair, console_error, durable_object,
 };
 
 /// The console's conversation; each chat elsewhere has its own, named `<channel>:<chat>`.
@@ -50,7 +50,11 @@ pub(crate) const ERRAND_HEADER: &str = "x-bernard-errand";
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(crate) enum Errand {
     /// Take what the person did in a chat app.
-    Inbound { inbound: Inbound, origin: String },
+    Inbound {
+        inbound: Inbound,
+        origin: String,
+        claimed: bool,
+    },
     /// Make a pairing link.
     OfferPairing { origin: String },
     /// Judge a machine's request to be paired.
@@ -63,8 +67,10 @@ pub(crate) enum Errand {
     RevokeBridge { id: String },
     /// Take a machine's socket; its token has been checked, its one-time id has not.
     AcceptBridge { id: String, token: String },
-    /// Take a console page's socket.
-    AcceptPage { origin: String },
+    /// Take a console page's socket; `session` is the hash of the cookie that it came with.
+    AcceptPage { origin: String, session: String },
+    /// A browser has signed out: its pages' sockets end with the session.
+    EndSession { session: String },
     /// Hand over a file.
     File { call: CallId },
 }
@@ -114,7 +120,9 @@ impl DurableObject for UserObject {
             alarm_at: Cell::new(0),
             awake: Cell::new(false),
         };
-        Self { heart: Rc::new(heart) }
+        Self {
+            heart: Rc::new(heart),
+        }
     }
 
     async fn fetch(&self, request: Request) -> worker::Result<Response> {
@@ -131,19 +139,33 @@ impl DurableObject for UserObject {
         Response::empty()
     }
 
-    async fn websocket_message(&self, socket: WebSocket, message: WebSocketIncomingMessage) -> worker::Result<()> {
+    async fn websocket_message(
+        &self,
+        socket: WebSocket,
+        message: WebSocketIncomingMessage,
+    ) -> worker::Result<()> {
         if let Err(error) = self.heart.heard(&socket, message).await {
             console_error!("socket: {error}");
         }
         Ok(())
     }
 
-    async fn websocket_close(&self, socket: WebSocket, _code: usize, _reason: String, _clean: bool) -> worker::Result<()> {
+    async fn websocket_close(
+        &self,
+        socket: WebSocket,
+        _code: usize,
+        _reason: String,
+        _clean: bool,
+    ) -> worker::Result<()> {
         self.heart.gone(&socket);
         Ok(())
     }
 
-    async fn websocket_error(&self, socket: WebSocket, _error: worker::Error) -> worker::Result<()> {
+    async fn websocket_error(
+        &self,
+        socket: WebSocket,
+        _error: worker::Error,
+    ) -> worker::Result<()> {
         self.heart.gone(&socket);
         Ok(())
     }
@@ -166,32 +188,55 @@ impl Heart {
             None => serde_json::from_str(&request.text().await?)?,
         };
         match errand {
-            Errand::Inbound { inbound, origin } => self.take(inbound, &origin).await,
+            Errand::Inbound {
+                inbound,
+                origin,
+                claimed,
+            } => self.take(inbound, &origin, claimed).await,
             Errand::OfferPairing { origin } => self.offer_pairing_to_page(&origin).await,
             Errand::Pair { request } => self.pair(&request).await,
-            Errand::Bridges => Ok(Response::from_json(&serde_json::json!({ "bridges": self.bridges()? }))?),
+            Errand::Bridges => Ok(Response::from_json(
+                &serde_json::json!({ "bridges": self.bridges()? }),
+            )?),
             Errand::ConfirmBridge { id } => answer_to(self.confirm_bridge(&id).await?),
             Errand::RevokeBridge { id } => answer_to(self.revoke_bridge(&id).await?),
             Errand::AcceptBridge { id, token } => self.accept_bridge(&id, &token),
-            Errand::AcceptPage { origin } => self.accept_page(&origin),
+            Errand::AcceptPage { origin, session } => self.accept_page(&origin, &session),
+            Errand::EndSession { session } => self.end_session(&session),
             Errand::File { call } => self.hand_over(&call),
         }
     }
 
-    async fn heard(self: &Rc<Self>, socket: &WebSocket, message: WebSocketIncomingMessage) -> Result<()> {
+    async fn heard(
+        self: &Rc<Self>,
+        socket: &WebSocket,
+        message: WebSocketIncomingMessage,
+    ) -> Result<()> {
         self.wake()?;
         let tags = self.state.get_tags(socket);
         let from_bridge = tags.iter().any(|tag| tag == BRIDGE_TAG);
         match message {
-            WebSocketIncomingMessage::String(text) if from_bridge => self.bridge_said(socket, &text),
-            WebSocketIncomingMessage::Binary(bytes) if from_bridge => self.bridge_sent(socket, &bytes),
+            WebSocketIncomingMessage::String(text) if from_bridge => {
+                self.bridge_said(socket, &text)
+            }
+            WebSocketIncomingMessage::Binary(bytes) if from_bridge => {
+                self.bridge_sent(socket, &bytes)
+            }
             WebSocketIncomingMessage::String(text) => self.page_said(socket, &text).await,
-            WebSocketIncomingMessage::Binary(_) => Err(Error::Violation("a page sends no binary frames".into())),
+            WebSocketIncomingMessage::Binary(_) => {
+                Err(Error::Violation("a page sends no binary frames".into()))
+            }
         }
     }
 
     fn gone(self: &Rc<Self>, socket: &WebSocket) {
-        if self.state.get_tags(socket).iter().any(|tag| tag == BRIDGE_TAG) && self.wake().is_ok() {
+        if self
+            .state
+            .get_tags(socket)
+            .iter()
+            .any(|tag| tag == BRIDGE_TAG)
+            && self.wake().is_ok()
+        {
             self.bridge_gone(socket);
         }
     }

@@ -42,7 +42,10 @@ impl Heart {
         Ok(Response::from_json(&self.offer_pairing(CONSOLE).await?)?)
     }
 
-    pub(super) async fn offer_pairing_in_chat(self: &Rc<Self>, conversation: &str) -> Result<String> {
+    pub(super) async fn offer_pairing_in_chat(
+        self: &Rc<Self>,
+        conversation: &str,
+    ) -> Result<String> {
         let offer = self.offer_pairing(conversation).await?;
         Ok(format!(
             "On the machine, within five minutes, run:\n```\nlocal-bridge pair '{}'\n```\nIt works once. I will then show you six \
@@ -52,7 +55,8 @@ impl Heart {
     }
 
     async fn offer_pairing(self: &Rc<Self>, conversation: &str) -> Result<PairingOffer> {
-        let origin = store::meta(&self.db, "origin")?.ok_or(Error::Missing("the Worker's own address"))?;
+        let origin =
+            store::meta(&self.db, "origin")?.ok_or(Error::Missing("the Worker's own address"))?;
         let expires_at = now() + LINK_MILLIS;
         let link = Link {
             worker: origin,
@@ -64,14 +68,21 @@ impl Heart {
             "INSERT INTO pairings (id, secret, conversation, expires_at, tries, used) VALUES (?, ?, ?, ?, 0, 0)",
             &[(&link.pairing).into(), (&link.secret).into(), conversation.into(), expires_at.into()],
         )?;
-        Directory::new(&self.env)?.open_pairing(&link.pairing, &self.user(), expires_at).await?;
-        Ok(PairingOffer { link: link.to_string(), expires_at })
+        Directory::new(&self.env)?
+            .open_pairing(&link.pairing, &self.user(), expires_at)
+            .await?;
+        Ok(PairingOffer {
+            link: link.to_string(),
+            expires_at,
+        })
     }
 
     /// Judges a machine's request. Every refusal looks the same from outside.
     pub(super) async fn pair(self: &Rc<Self>, request: &Request) -> Result<Response> {
         let Some((key, secret, conversation)) = self.consume(request)? else {
-            return Ok(Response::from_json(&serde_json::json!({ "error": REFUSED }))?.with_status(401));
+            return Ok(
+                Response::from_json(&serde_json::json!({ "error": REFUSED }))?.with_status(401),
+            );
         };
         let command_key = self.command_key()?;
         let answer = request.answer(&secret, &command_key);
@@ -82,7 +93,16 @@ impl Heart {
             &[(&id).into(), (&name).into(), (&request.bridge_key).into(), now().into()],
         )?;
         let directory = Directory::new(&self.env)?;
-        directory.add_bridge(&id, &self.user(), &name, &request.bridge_key, &command_key.public().id().0, now()).await?;
+        directory
+            .add_bridge(
+                &id,
+                &self.user(),
+                &name,
+                &request.bridge_key,
+                &command_key.public().id().0,
+                now(),
+            )
+            .await?;
         let words = six_words(&key, &command_key.public()).join(" ");
         if conversation == CONSOLE {
             self.show_bridges()?;
@@ -91,10 +111,21 @@ impl Heart {
             "**{name}** wants to be your machine. Its screen must show these six words:\n\n**{words}**\n\nOnly say yes if they are the same."
         );
         let buttons = vec![
-            Button { label: "They match".into(), action: format!("pair:yes:{id}") },
-            Button { label: "No".into(), action: format!("pair:no:{id}") },
+            Button {
+                label: "They match".into(),
+                action: format!("pair:yes:{id}"),
+            },
+            Button {
+                label: "No".into(),
+                action: format!("pair:no:{id}"),
+            },
         ];
-        self.tell(&conversation, &format!("pair {}", request.pairing), text, buttons)?;
+        self.tell(
+            &conversation,
+            &format!("pair {}", request.pairing),
+            text,
+            buttons,
+        )?;
         console_log!("a machine was paired and waits for its owner's word");
         Ok(Response::from_json(&answer)?)
     }
@@ -111,10 +142,16 @@ impl Heart {
                 return Ok(None);
             }
             let Ok(key) = request.check(&open.secret) else {
-                db.run("UPDATE pairings SET tries = tries + 1 WHERE id = ?", &[(&request.pairing).into()])?;
+                db.run(
+                    "UPDATE pairings SET tries = tries + 1 WHERE id = ?",
+                    &[(&request.pairing).into()],
+                )?;
                 return Ok(None);
             };
-            db.run("UPDATE pairings SET used = 1, secret = '' WHERE id = ?", &[(&request.pairing).into()])?;
+            db.run(
+                "UPDATE pairings SET used = 1, secret = '' WHERE id = ?",
+                &[(&request.pairing).into()],
+            )?;
             Ok(Some((key, open.secret, open.conversation)))
         })
     }
@@ -126,7 +163,9 @@ impl Heart {
             &[id.into()],
         )?;
         if changed {
-            Directory::new(&self.env)?.set_bridge(&self.user(), id, "active", now()).await?;
+            Directory::new(&self.env)?
+                .set_bridge(&self.user(), id, "active", now())
+                .await?;
             self.show_bridges()?;
         }
         Ok(changed)
@@ -144,7 +183,9 @@ impl Heart {
             }
         }
         if changed {
-            Directory::new(&self.env)?.set_bridge(&self.user(), id, "revoked", now()).await?;
+            Directory::new(&self.env)?
+                .set_bridge(&self.user(), id, "revoked", now())
+                .await?;
             self.show_bridges()?;
         }
         Ok(changed)
@@ -152,9 +193,13 @@ impl Heart {
 
     /// The six words of a machine that waits for its owner's word.
     pub(super) fn words_of(&self, id: &str) -> Result<Vec<String>> {
-        let row: Option<Key> = self.db.first("SELECT public_key FROM bridges WHERE id = ?", &[id.into()])?;
+        let row: Option<Key> = self
+            .db
+            .first("SELECT public_key FROM bridges WHERE id = ?", &[id.into()])?;
         let key = PublicKey::from_text(&row.ok_or(Error::Missing("the bridge"))?.public_key)?;
-        Ok(six_words(&key, &self.command_key()?.public()).map(str::to_owned).to_vec())
+        Ok(six_words(&key, &self.command_key()?.public())
+            .map(str::to_owned)
+            .to_vec())
     }
 
     /// The wished name, or with a number if another machine has it.
@@ -163,12 +208,18 @@ impl Heart {
         struct Name {
             name: String,
         }
-        let rows: Vec<Name> = self.db.all("SELECT name FROM bridges WHERE state <> 'revoked'", &[])?;
+        let rows: Vec<Name> = self
+            .db
+            .all("SELECT name FROM bridges WHERE state <> 'revoked'", &[])?;
         let taken = |name: &str| rows.iter().any(|row| row.name == name);
-        let mut candidates = std::iter::once(wished.to_owned()).chain((2..).map(|n| format!("{wished}-{n}")));
-        Ok(candidates.find(|name| !taken(name)).unwrap_or_else(|| wished.to_owned()))
+        let mut candidates =
+            std::iter::once(wished.to_owned()).chain((2..).map(|n| format!("{wished}-{n}")));
+        Ok(candidates
+            .find(|name| !taken(name))
+            .unwrap_or_else(|| wished.to_owned()))
     }
 }
 
 /// What a machine is told whose link does not work, whatever the reason.
-pub(crate) const REFUSED: &str = "this pairing link does not work (any more); ask for a new one with /pair";
+pub(crate) const REFUSED: &str =
+    "this pairing link does not work (any more); ask for a new one with /pair";

@@ -12,8 +12,14 @@ impl Heart {
     pub(super) async fn perform(self: &Rc<Self>, conversation: &str, effect: Effect) -> Result<()> {
         match effect {
             Effect::AskModel { ask, tools } => self.think(conversation, ask, tools).await,
-            Effect::Run { call, place: Place::Worker } => self.run_here(conversation, &call),
-            Effect::Run { call, place: Place::Bridge } => self.run_at_home(conversation, &call),
+            Effect::Run {
+                call,
+                place: Place::Worker,
+            } => self.run_here(conversation, &call),
+            Effect::Run {
+                call,
+                place: Place::Bridge,
+            } => self.run_at_home(conversation, &call),
             Effect::AskPerson { call } => self.ask_person(conversation, &call).await,
             Effect::Say { .. } => self.deliver(conversation).await,
             Effect::Cancel { call } => self.cancel(&call),
@@ -28,7 +34,11 @@ impl Heart {
     fn run_here(self: &Rc<Self>, conversation: &str, call: &ToolCall) -> Result<()> {
         self.step_if(conversation, |db| {
             let outcome = tools::run(db, conversation, call, now())?;
-            Ok(Some(Event::Finished { call: call.id.clone(), outcome, at: now() }))
+            Ok(Some(Event::Finished {
+                call: call.id.clone(),
+                outcome,
+                at: now(),
+            }))
         })
         .map(|_| ())
     }

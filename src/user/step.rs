@@ -21,22 +21,40 @@ const LOOK: Duration = Duration::from_millis(500);
 impl Heart {
     /// Tells the agent what happened, saves what it decided, and starts what it asked for.
     pub(super) fn step(self: &Rc<Self>, conversation: &str, event: &Event) -> Result<()> {
-        self.step_if(conversation, |_| Ok(Some(event.clone()))).map(|_| ())
+        self.step_if(conversation, |_| Ok(Some(event.clone())))
+            .map(|_| ())
     }
 
     /// The same for news that is only known inside the transaction: rows that go with it are saved with it. False if there was none.
-    pub(super) fn step_if(self: &Rc<Self>, conversation: &str, news: impl Fn(&Db) -> Result<Option<Event>>) -> Result<bool> {
+    pub(super) fn step_if(
+        self: &Rc<Self>,
+        conversation: &str,
+        news: impl Fn(&Db) -> Result<Option<Event>>,
+    ) -> Result<bool> {
         let saved = self.db.transaction(|db| {
-            let Some(event) = news(db)? else { return Ok(None) };
+            let Some(event) = news(db)? else {
+                return Ok(None);
+            };
             let mut machine = store::load(db, conversation)?;
             let effects = machine.handle(event.clone());
             store::save(db, conversation, &mut machine)?;
-            let items = if conversation == CONSOLE { console::note(db, &event, &effects, now())? } else { Vec::new() };
+            let items = if conversation == CONSOLE {
+                console::note(db, &event, &effects, now())?
+            } else {
+                Vec::new()
+            };
             Ok(Some((effects, items)))
         })?;
-        let Some((effects, items)) = saved else { return Ok(false) };
+        let Some((effects, items)) = saved else {
+            return Ok(false);
+        };
         for item in items {
             self.show(&ToPage::Item { item });
+        }
+        if conversation == CONSOLE {
+            self.show(&ToPage::Working {
+                on: self.is_working()?,
+            });
         }
         self.act(conversation, effects);
         Ok(true)
@@ -79,7 +97,9 @@ impl Heart {
             Delay::from(LOOK).await;
         }
         store::prune(&self.db, now())?;
-        let unfinished = store::outstanding(&self.db)?.iter().any(|(_, effects)| effects.iter().any(goes_on_by_itself));
+        let unfinished = store::outstanding(&self.db)?
+            .iter()
+            .any(|(_, effects)| effects.iter().any(goes_on_by_itself));
         if unfinished {
             self.arm_in(BACKSTOP_MILLIS).await;
         }

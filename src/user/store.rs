@@ -42,7 +42,10 @@ pub(super) fn admit(db: &Db, delivery: &str, now: i64) -> Result<bool> {
 
 /// A conversation's machine, a fresh one if nothing was said there yet.
 pub(super) fn load(db: &Db, conversation: &str) -> Result<Conversation> {
-    let row: Option<Machine> = db.first("SELECT machine FROM conversations WHERE id = ?", &[conversation.into()])?;
+    let row: Option<Machine> = db.first(
+        "SELECT machine FROM conversations WHERE id = ?",
+        &[conversation.into()],
+    )?;
     match row {
         Some(row) => Ok(serde_json::from_str(&row.machine)?),
         None => Ok(Conversation::new(&hex(&random_bytes::<5>()?))),
@@ -58,20 +61,31 @@ pub(super) fn save(db: &Db, conversation: &str, machine: &mut Conversation) -> R
     db.run(
         "INSERT INTO conversations (id, machine, open) VALUES (?, ?, ?)
          ON CONFLICT (id) DO UPDATE SET machine = excluded.machine, open = excluded.open",
-        &[conversation.into(), (&serde_json::to_string(machine)?).into(), open.into()],
+        &[
+            conversation.into(),
+            (&serde_json::to_string(machine)?).into(),
+            open.into(),
+        ],
     )
 }
 
 fn append(db: &Db, conversation: &str, entry: &Entry) -> Result<()> {
     db.run(
         "INSERT INTO transcript (conversation, at, entry) VALUES (?, ?, ?)",
-        &[conversation.into(), entry.at.into(), (&serde_json::to_string(entry)?).into()],
+        &[
+            conversation.into(),
+            entry.at.into(),
+            (&serde_json::to_string(entry)?).into(),
+        ],
     )?;
     match &entry.line {
-        Line::Person { text, .. } | Line::Agent { text, .. } if !text.is_empty() => {
-            db.run("INSERT INTO transcript_words (rowid, words) VALUES (last_insert_rowid(), ?)", &[text.into()])
+        Line::Person { text, .. } | Line::Agent { text, .. } if !text.is_empty() => db.run(
+            "INSERT INTO transcript_words (rowid, words) VALUES (last_insert_rowid(), ?)",
+            &[text.into()],
+        ),
+        Line::Person { .. } | Line::Agent { .. } | Line::Result { .. } | Line::Note { .. } => {
+            Ok(())
         }
-        Line::Person { .. } | Line::Agent { .. } | Line::Result { .. } | Line::Note { .. } => Ok(()),
     }
 }
 
@@ -81,13 +95,17 @@ pub(super) fn window(db: &Db, conversation: &str) -> Result<Vec<Entry>> {
         "SELECT entry FROM (SELECT seq, entry FROM transcript WHERE conversation = ? ORDER BY seq DESC LIMIT ?) ORDER BY seq",
         &[conversation.into(), WINDOW_ROWS.into()],
     )?;
-    rows.iter().map(|row| Ok(serde_json::from_str(&row.entry)?)).collect()
+    rows.iter()
+        .map(|row| Ok(serde_json::from_str(&row.entry)?))
+        .collect()
 }
 
 /// The conversations in which something is awaited, and what.
 pub(super) fn outstanding(db: &Db) -> Result<Vec<(String, Vec<Effect>)>> {
     let rows: Vec<Name> = db.all("SELECT id FROM conversations WHERE open = 1", &[])?;
-    rows.into_iter().map(|row| Ok((row.id.clone(), load(db, &row.id)?.outstanding()))).collect()
+    rows.into_iter()
+        .map(|row| Ok((row.id.clone(), load(db, &row.id)?.outstanding())))
+        .collect()
 }
 
 /// A value that belongs to the object itself.
@@ -110,10 +128,22 @@ pub(super) fn set_meta(db: &Db, key: &str, value: &str) -> Result<()> {
 /// Drops what no longer serves anyone: old deliveries, used tokens, dead links, files that were handed over.
 pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
     const DAY: i64 = 24 * 60 * 60 * 1000;
-    db.run("DELETE FROM inbox WHERE at < ?", &[(now - INBOX_MILLIS).into()])?;
+    db.run(
+        "DELETE FROM inbox WHERE at < ?",
+        &[(now - INBOX_MILLIS).into()],
+    )?;
     db.run("DELETE FROM tokens WHERE expires_at < ?", &[now.into()])?;
-    db.run("DELETE FROM pairings WHERE expires_at < ?", &[(now - DAY).into()])?;
-    db.run("DELETE FROM sendings WHERE at < ?", &[(now - INBOX_MILLIS).into()])?;
-    db.run("DELETE FROM file_pieces WHERE call IN (SELECT call FROM files WHERE at < ?)", &[(now - DAY).into()])?;
+    db.run(
+        "DELETE FROM pairings WHERE expires_at < ?",
+        &[(now - DAY).into()],
+    )?;
+    db.run(
+        "DELETE FROM sendings WHERE at < ?",
+        &[(now - INBOX_MILLIS).into()],
+    )?;
+    db.run(
+        "DELETE FROM file_pieces WHERE call IN (SELECT call FROM files WHERE at < ?)",
+        &[(now - DAY).into()],
+    )?;
     db.run("DELETE FROM files WHERE at < ?", &[(now - DAY).into()])
 }

@@ -3,9 +3,9 @@
 use super::{CONSOLE, Heart, now, store};
 use crate::channels::console::ToPage;
 use crate::channels::{Outgoing, OutgoingBody};
+use crate::error::Result;
 use crate::http;
 use crate::models::{Model, ModelAccess, Piece, offline, parse_chain};
-use crate::error::Result;
 use crate::tools::memory;
 use agent::event::{AskId, ModelFailure, Reply};
 use agent::prompt::{self, Prompt};
@@ -30,33 +30,59 @@ const LONGEST_WAIT: u32 = 20;
 /// How many facts are always in view.
 const PROFILE: i64 = 20;
 
-/// How much of the transcript a prompt may hold, in characters: about 12,000 tokens.
-const BUDGET_CHARS: usize = 48_000;
+/// How much of the transcript a prompt may hold, in bytes: about 12,000 tokens, and less and less for a model that finds it too long.
+const BUDGETS: [usize; 3] = [48_000, 16_000, 4_000];
 
 /// The longest answer wanted, in tokens: a few screens of a phone.
 const MAX_TOKENS: u32 = 4_096;
 
 impl Heart {
-    pub(super) async fn think(self: &Rc<Self>, conversation: &str, ask: AskId, tools: bool) -> Result<()> {
+    pub(super) async fn think(
+        self: &Rc<Self>,
+        conversation: &str,
+        ask: AskId,
+        tools: bool,
+    ) -> Result<()> {
         self.keep_typing(conversation);
-        let prompt = self.prompt(conversation, tools)?;
-        let answer = self.ask_chain(conversation, &ask, &prompt).await;
+        let mut answer = Err(ModelFailure::ContextOverflow);
+        for budget in BUDGETS {
+            let prompt = self.prompt(conversation, tools, budget)?;
+            answer = self.ask_chain(conversation, &ask, &prompt).await;
+            if answer != Err(ModelFailure::ContextOverflow) {
+                break;
+            }
+        }
         self.abandoned.borrow_mut().remove(&ask);
         if conversation == CONSOLE {
             self.show(&ToPage::Settled { ask: ask.0.clone() });
         }
         let event = match answer {
-            Ok(reply) => Event::Replied { ask, reply, at: now() },
+            Ok(reply) => Event::Replied {
+                ask,
+                reply,
+                at: now(),
+            },
             Err(failure) => {
                 console_error!("model: {failure:?}");
-                Event::ModelFailed { ask, failure, at: now() }
+                Event::ModelFailed {
+                    ask,
+                    failure,
+                    at: now(),
+                }
             }
         };
         self.step(conversation, &event)
     }
 
-    async fn ask_chain(&self, conversation: &str, ask: &AskId, prompt: &Prompt) -> std::result::Result<Reply, ModelFailure> {
-        let chain = parse_chain(&self.config.model).map_err(|error| ModelFailure::Rejected { reason: error.to_string() })?;
+    async fn ask_chain(
+        &self,
+        conversation: &str,
+        ask: &AskId,
+        prompt: &Prompt,
+    ) -> std::result::Result<Reply, ModelFailure> {
+        let chain = parse_chain(&self.config.model).map_err(|error| ModelFailure::Rejected {
+            reason: error.to_string(),
+        })?;
         let mut last = ModelFailure::Overloaded;
         for model in chain {
             match self.ask_patiently(conversation, ask, &model, prompt).await {
@@ -113,8 +139,13 @@ impl Heart {
         }
         let access: &ModelAccess = &self.config.access;
         let (parts, body) = model.request(access, prompt)?.into_parts();
-        let outgoing = Outgoing { request: ::http::Request::from_parts(parts, ()), body: OutgoingBody::Bytes(body) };
-        let mut answer = http::open(outgoing, None, FIRST_BYTE).await.map_err(network)?;
+        let outgoing = Outgoing {
+            request: ::http::Request::from_parts(parts, ()),
+            body: OutgoingBody::Bytes(body),
+        };
+        let mut answer = http::open(outgoing, None, FIRST_BYTE)
+            .await
+            .map_err(network)?;
         if !(200..300).contains(&answer.status) {
             let mut body = Vec::new();
             while let (Ok(Some(piece)), true) = (answer.next(PAUSE).await, body.len() < 64 * 1024) {
@@ -127,11 +158,16 @@ impl Heart {
         while let Some(bytes) = answer.next(limit).await.map_err(network)? {
             limit = PAUSE;
             if self.abandoned.borrow().contains(ask) {
-                return Err(ModelFailure::Network { reason: "the person called it off".into() });
+                return Err(ModelFailure::Network {
+                    reason: "the person called it off".into(),
+                });
             }
             for piece in reader.push(&bytes) {
                 match piece {
-                    Piece::Text(text) if conversation == CONSOLE => self.show(&ToPage::Delta { ask: ask.0.clone(), text }),
+                    Piece::Text(text) if conversation == CONSOLE => self.show(&ToPage::Delta {
+                        ask: ask.0.clone(),
+                        text,
+                    }),
                     Piece::Text(_) => {}
                     Piece::Whole(reply) => return Ok(reply),
                     Piece::Failed(failure) => return Err(failure),
@@ -141,14 +177,24 @@ impl Heart {
         reader.finish()
     }
 
-    fn prompt(&self, conversation: &str, allow_tools: bool) -> Result<Prompt> {
+    fn prompt(&self, conversation: &str, allow_tools: bool, budget_chars: usize) -> Result<Prompt> {
         let hellos = self.hellos()?;
-        let offered = |name: &str| hellos.iter().any(|(_, hello)| hello.tools.iter().any(|tool| tool == name));
+        // A machine that was joined a moment ago has not said yet what it can do: what it is asked waits for it.
+        let unheard = self.is_any_bridge_unheard()?;
+        let offered = |name: &str| {
+            unheard
+                || hellos
+                    .iter()
+                    .any(|(_, hello)| hello.tools.iter().any(|tool| tool == name))
+        };
         let tools = tool::all().into_iter().filter(|tool| match tool.place {
             protocol::tools::Place::Worker => true,
             protocol::tools::Place::Bridge => offered(&tool.name.0),
         });
-        let home: Vec<String> = hellos.iter().map(|(name, hello)| describe(name, hello)).collect();
+        let home: Vec<String> = hellos
+            .iter()
+            .map(|(name, hello)| describe(name, hello))
+            .collect();
         let profile = memory::profile(&self.db, PROFILE)?;
         let entries = store::window(&self.db, conversation)?;
         Ok(prompt::assemble(&prompt::Input {
@@ -158,7 +204,7 @@ impl Heart {
             entries: &entries,
             tools: tools.cloned().collect(),
             allow_tools,
-            budget_chars: BUDGET_CHARS,
+            budget_chars,
             now: &hour(now()),
             max_tokens: MAX_TOKENS,
         }))
@@ -175,19 +221,39 @@ fn describe(name: &str, hello: &Hello) -> String {
             Access::Write => root.name.clone(),
         })
         .collect();
-    let commands: Vec<String> = hello.commands.iter().map(|command| format!("`{}`", command.join(" "))).collect();
-    let commands = if commands.is_empty() { "none".to_owned() } else { commands.join(", ") };
-    format!("{name} ({}): folders {}; commands {commands}", hello.platform, roots.join(", "))
+    let commands: Vec<String> = hello
+        .commands
+        .iter()
+        .map(|command| format!("`{}`", command.join(" ")))
+        .collect();
+    let commands = if commands.is_empty() {
+        "none".to_owned()
+    } else {
+        commands.join(", ")
+    };
+    format!(
+        "{name} ({}): folders {}; commands {commands}",
+        hello.platform,
+        roots.join(", ")
+    )
 }
 
 /// The time to the hour, UTC: finer would make every prompt differ from the one before.
 fn hour(now: i64) -> String {
-    #[expect(clippy::cast_precision_loss, reason = "milliseconds since 1970 stay under 2^53")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "milliseconds since 1970 stay under 2^53"
+    )]
     let date = worker::js_sys::Date::new(&wasm_bindgen::JsValue::from_f64(now as f64));
     let text: String = date.to_iso_string().into();
-    format!("{}:00 UTC", text.chars().take(13).collect::<String>().replace('T', " "))
+    format!(
+        "{}:00 UTC",
+        text.chars().take(13).collect::<String>().replace('T', " ")
+    )
 }
 
 fn network(error: crate::error::Error) -> ModelFailure {
-    ModelFailure::Network { reason: error.to_string() }
+    ModelFailure::Network {
+        reason: error.to_string(),
+    }
 }

@@ -131,17 +131,18 @@ fn send(job: &Job, place: &Place<'_>, clock: &Handle) -> Result<FileRef, Halt> {
     let mut credit = job.courier.credit.clone();
     let mut offset = 0;
     while offset < length {
-        let left = usize::try_from(length - offset).unwrap_or(MAX_CHUNK);
-        let bytes = read_up_to(&mut file, left.min(MAX_CHUNK))
+        // Whatever is granted is used, or a Worker that grants less than a whole chunk would wait for ever.
+        let until = *clock
+            .block_on(credit.wait_for(|until| *until > offset))
+            .map_err(|_| Halt::CutOff)?;
+        let most = usize::try_from(until.min(length) - offset).unwrap_or(MAX_CHUNK);
+        let bytes = read_up_to(&mut file, most.min(MAX_CHUNK))
             .map_err(|error| Halt::No(place.refusal(error)))?;
         if bytes.is_empty() {
             return Err(Halt::Changed);
         }
         hash.update(&bytes);
         let next = offset + bytes.len() as u64;
-        clock
-            .block_on(credit.wait_for(|until| *until >= next))
-            .map_err(|_| Halt::CutOff)?;
         let chunk = Chunk {
             call: job.order.call.clone(),
             offset,

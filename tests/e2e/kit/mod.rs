@@ -137,6 +137,7 @@ impl World {
         let mut machine = Machine::new(self.folder.path(), name);
         self.pair(person, &machine, None).await;
         machine.run();
+        machine.logs(0, &["connected to"]).await;
         machine
     }
 
@@ -150,6 +151,7 @@ impl World {
         let mut machine = Machine::new(self.folder.path(), name);
         self.pair(person, &machine, Some(tunnel)).await;
         machine.run();
+        machine.logs(0, &["connected to"]).await;
         machine
     }
 

@@ -1,0 +1,103 @@
+//! A folder that turns into a link to somewhere else, and back, while files are written through it.
+#![cfg(target_os = "linux")] // only there can two names be exchanged at one stroke
+
+use cap_std::fs::Dir;
+use local_bridge::places::{Root, find};
+use local_bridge::tools::files_write::{Durability, write};
+use protocol::session::Access;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+const WRITES: usize = 20_000;
+
+/// Exchanges `inside/folder` and `inside/link` as fast as it can until it is dropped.
+struct Flipper {
+    stop: Arc<AtomicBool>,
+    thread: Option<JoinHandle<u64>>,
+}
+
+impl Flipper {
+    fn start(inside: &Path) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (folder, link) = (inside.join("folder"), inside.join("link"));
+        let stopped = Arc::clone(&stop);
+        let thread = thread::spawn(move || {
+            let mut flips = 0;
+            while !stopped.load(Ordering::Relaxed) {
+                renameat_with(CWD, &folder, CWD, &link, RenameFlags::EXCHANGE).unwrap();
+                flips += 1;
+            }
+            flips
+        });
+        Self {
+            stop,
+            thread: Some(thread),
+        }
+    }
+
+    fn stop(mut self) -> u64 {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().unwrap().join().unwrap()
+    }
+}
+
+/// What a careless program does: looks where the path leads, and then goes there by its name.
+fn naive(root: &Path, path: &str, bytes: &[u8]) -> bool {
+    let target = root.join(path);
+    let Some(parent) = target
+        .parent()
+        .and_then(|parent| parent.canonicalize().ok())
+    else {
+        return false;
+    };
+    parent.starts_with(root) && fs::write(&target, bytes).is_ok()
+}
+
+fn count(folder: &Path) -> usize {
+    fs::read_dir(folder).unwrap().count()
+}
+
+fn world() -> (tempfile::TempDir, PathBuf, PathBuf) {
+    let world = tempfile::tempdir().unwrap();
+    let base = world.path().canonicalize().unwrap();
+    let (inside, outside) = (base.join("inside"), base.join("outside"));
+    fs::create_dir_all(inside.join("folder")).unwrap();
+    fs::create_dir(&outside).unwrap();
+    symlink(&outside, inside.join("link")).unwrap();
+    (world, inside, outside)
+}
+
+#[test]
+fn no_write_escapes_through_a_folder_that_flips_into_a_link_while_a_naive_one_does() {
+    let (_world, inside, outside) = world();
+    let roots = [Root::open("docs", &inside, Access::Write).unwrap()];
+    let flipper = Flipper::start(&inside);
+    let mut written = 0;
+    for number in 0..WRITES {
+        // Few names, so that replacing and making both happen.
+        let text = format!("docs/folder/{}", number % 64);
+        let place = find(&roots, &text).unwrap();
+        written += usize::from(write(&place, b"x", number % 2 == 0, Durability::Unsynced).is_ok());
+    }
+    assert_eq!(count(&outside), 0, "a write escaped");
+    let mut tried = 0;
+    while count(&outside) == 0 && tried < 50 * WRITES {
+        naive(&inside, &format!("folder/{}", tried % 64), b"x");
+        tried += 1;
+    }
+    let flips = flipper.stop();
+    assert!(
+        count(&outside) > 0,
+        "the control does not escape, so the test proves nothing"
+    );
+    assert!(written > WRITES / 100, "only {written} writes got through");
+    assert!(flips > 1000, "only {flips} flips");
+    // The handle still opens the same folder as before.
+    let dir: &Dir = &roots[0].dir;
+    assert!(dir.is_dir("folder") || dir.is_dir("link"));
+}

@@ -236,7 +236,7 @@ impl Calls {
         match self.journal.find(&warrant.call)? {
             Some(Known::Running { call_sha256 }) if call_sha256 == asked => Ok(vec![]),
             Some(Known::Ended(ended)) if ended.call_sha256 == asked => {
-                self.again(warrant, ended, now)
+                self.again(warrant, &ended, now)
             }
             Some(Known::Running { .. } | Known::Ended(_)) => Ok(vec![Action::HangUp(format!(
                 "call {} came back asking for something else",
@@ -248,12 +248,17 @@ impl Calls {
     }
 
     /// An ended call is answered from the journal; only a file whose bytes the Worker has lost is sent again.
-    fn again(&mut self, warrant: Warrant, ended: Ended, now: i64) -> Result<Vec<Action>, Unusable> {
+    fn again(
+        &mut self,
+        warrant: Warrant,
+        ended: &Ended,
+        now: i64,
+    ) -> Result<Vec<Action>, Unusable> {
         if warrant.tool.0 == SEND && !ended.acknowledged {
             self.journal.forget(&warrant.call)?;
             return self.take(warrant, now);
         }
-        Ok(self.result(&ended, now).into_iter().collect())
+        Ok(self.result(ended, now).into_iter().collect())
     }
 
     fn take(&mut self, warrant: Warrant, now: i64) -> Result<Vec<Action>, Unusable> {
@@ -517,11 +522,11 @@ mod tests {
     }
 
     fn outcomes(actions: &[Action]) -> Vec<(&str, Outcome)> {
-        let said = actions.iter().map(|action| match action {
-            Action::Say(ToWorker::Result { call, outcome, .. }) => {
-                (call.0.as_str(), serde_json::from_str(outcome).unwrap())
-            }
-            other => panic!("not a result: {other:?}"),
+        let said = actions.iter().map(|action| {
+            let Action::Say(ToWorker::Result { call, outcome, .. }) = action else {
+                panic!("not a result: {action:?}");
+            };
+            (call.0.as_str(), serde_json::from_str(outcome).unwrap())
         });
         said.collect()
     }

@@ -50,13 +50,6 @@ enum Command {
     /// What may happen on this machine
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Become a command behind its fence
-    #[command(name = "__sandbox", hide = true)]
-    Sandbox {
-        /// What the fence leaves open, and the command
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        arguments: Vec<String>,
-    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -112,7 +105,6 @@ fn obey(arguments: Arguments) -> Result<()> {
         }) => init(&home, &root, name, &access, &command, force),
         Command::Policy(PolicyCommand::Check) => check(&home),
         Command::Policy(PolicyCommand::Show) => show(&home),
-        Command::Sandbox { .. } => bail!("no sandbox on this system"),
     }
 }
 
@@ -152,11 +144,14 @@ fn run(home: &Home) -> Result<()> {
         .enable_all()
         .build()
         .context("starting")?;
-    runtime.block_on(async {
+    let ran = runtime.block_on(async {
         let tunnel = Tunnel::open(home, Timing::default(), until_told()?)?;
         tunnel.run().await;
         Ok(())
-    })
+    });
+    // A disk that does not answer must not keep a stopped bridge alive.
+    runtime.shutdown_background();
+    ran
 }
 
 /// Becomes true at SIGINT or SIGTERM.

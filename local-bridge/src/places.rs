@@ -191,6 +191,7 @@ impl Place<'_> {
     }
 
     /// The place of a name in this folder.
+    #[must_use]
     pub fn below(&self, name: impl AsRef<Path>) -> Self {
         let path = if self.path == Path::new(".") {
             name.as_ref().to_owned()
@@ -423,11 +424,9 @@ mod tests {
     fn shown(roots: &[Root], text: &str) -> String {
         match find(roots, text) {
             Ok(place) => place.shown(),
-            Err(error) => match error {
-                NoPlace::Outside(_) => "outside".to_owned(),
-                NoPlace::Forbidden(_) => "forbidden".to_owned(),
-                other => other.to_string(),
-            },
+            Err(NoPlace::Outside(_)) => "outside".to_owned(),
+            Err(NoPlace::Forbidden(_)) => "forbidden".to_owned(),
+            Err(error) => error.to_string(),
         }
     }
 
@@ -550,6 +549,7 @@ mod tests {
         assert!(!docs.join(".ssh/new").exists());
     }
 
+    #[cfg(target_os = "linux")] // where a pipe can be made without `unsafe`
     #[test]
     fn a_pipe_is_not_waited_for() {
         let folder = tempfile::tempdir().unwrap();

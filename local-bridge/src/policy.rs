@@ -479,16 +479,14 @@ fn template(roots: &[(String, PathBuf, Access)], commands: &[Vec<String>]) -> St
         "\n# Folders. `name` is what Bernard calls it. access = \"read\" looks; \"write\" also changes.\n\
          # Keys, passwords and start-up files (.ssh, .env, *.pem, .zshrc …) are never touched, even in here.\n",
     );
-    for (name, path, access) in roots {
+    text.extend(roots.iter().map(|(name, path, access)| {
         let access = match access {
             Access::Read => "read",
             Access::Write => "write",
         };
         let (name, path) = (quoted(name), quoted(&path.display().to_string()));
-        text.push_str(&format!(
-            "[[root]]\nname = {name}\npath = {path}\naccess = \"{access}\"\n\n"
-        ));
-    }
+        format!("[[root]]\nname = {name}\npath = {path}\naccess = \"{access}\"\n\n")
+    }));
     text.push_str(
         "# Commands, by how they begin: [\"git\", \"status\"] also allows `git status --short`, and never `git push`.\n\
          # There is no shell: no pipes, no wildcards. Shells and interpreters are refused here.\n",
@@ -496,10 +494,10 @@ fn template(roots: &[(String, PathBuf, Access)], commands: &[Vec<String>]) -> St
     if commands.is_empty() {
         text.push_str("# [[command]]\n# argv = [\"git\", \"status\"]\n");
     }
-    for argv in commands {
+    text.extend(commands.iter().map(|argv| {
         let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
-        text.push_str(&format!("[[command]]\nargv = [{}]\n\n", words.join(", ")));
-    }
+        format!("[[command]]\nargv = [{}]\n\n", words.join(", "))
+    }));
     text
 }
 
@@ -615,7 +613,7 @@ mod tests {
             self.home.write("policy.toml", text).unwrap();
         }
 
-        fn root(&self, path: &str) -> String {
+        fn root(path: &str) -> String {
             format!("[[root]]\nname = \"docs\"\npath = \"{path}\"\naccess = \"read\"\n")
         }
 
@@ -667,7 +665,7 @@ mod tests {
     #[test]
     fn a_policy_that_others_can_change_is_refused() {
         let world = World::new();
-        world.write(&world.root(&world.path("docs")));
+        world.write(&World::root(&world.path("docs")));
         for (mode, accepted) in [(0o600, true), (0o644, true), (0o620, false), (0o602, false)] {
             fs::set_permissions(world.home.policy(), fs::Permissions::from_mode(mode)).unwrap();
             let read = Policy::read(&world.home);
@@ -690,7 +688,7 @@ mod tests {
             ("docs".to_owned(), "whole path"),
             (world.path("nowhere"), "cannot be opened"),
         ] {
-            let refusal = world.refusal(&world.root(&path));
+            let refusal = world.refusal(&World::root(&path));
             assert!(refusal.contains(why), "{path}: {refusal}");
             assert!(refusal.starts_with("policy.toml line 3: "), "{refusal}");
         }
@@ -699,7 +697,7 @@ mod tests {
     #[test]
     fn what_is_unknown_or_doubled_is_refused_with_its_line() {
         let world = World::new();
-        let docs = world.root(&world.path("docs"));
+        let docs = World::root(&world.path("docs"));
         let refusal = world.refusal(&format!("{docs}\n{docs}"));
         assert_eq!(refusal, "policy.toml line 7: two folders are named 'docs'");
         let refusal = world.refusal("[[root]]\nname = \"a\"\npath = \"/a\"\naccess = \"all\"\n");
@@ -720,7 +718,7 @@ mod tests {
             r#"["git", "-c"]"#,
             r#"["no-such-program"]"#,
             r#"["./ls"]"#,
-            r#"[]"#,
+            "[]",
             r#"[""]"#,
         ] {
             let refusal = world.refusal(&format!("[[command]]\nargv = {argv}\n"));
@@ -755,7 +753,7 @@ mod tests {
         let world = World::new();
         let mut law = Law::open(&world.home).unwrap();
         assert!(law.current().roots.is_empty());
-        world.write(&world.root(&world.path("docs")));
+        world.write(&World::root(&world.path("docs")));
         let good = law.current();
         assert_eq!(good.roots.len(), 1);
         world.write("nonsense");

@@ -162,7 +162,7 @@ impl Default for Timing {
             },
             refused: Backoff {
                 first: Duration::from_secs(2),
-                most: Duration::from_secs(60),
+                most: Duration::from_mins(1),
             },
             healthy: Duration::from_secs(10),
         }
@@ -235,7 +235,7 @@ impl Tunnel {
         let (mut failures, mut stop) = (0, self.stop.clone());
         loop {
             let begun = Instant::now();
-            let ended = self.connect_once().await;
+            let ended = Box::pin(self.connect_once()).await;
             self.disconnected(&ended);
             if matches!(ended, Ended::Stopped) {
                 break;
@@ -261,7 +261,7 @@ impl Tunnel {
         let mut stop = self.stop.clone();
         let policy = self.law.current();
         let hello = self.hello(&policy);
-        let dialling = dial(self.address.clone(), self.ticket(), self.timing.dial);
+        let dialling = Box::pin(dial(self.address.clone(), self.ticket(), self.timing.dial));
         let mut socket = match self.meanwhile(stopped_or(&mut stop, dialling)).await {
             Ok(Some(Ok(socket))) => socket,
             Ok(Some(Err(ended))) => return self.explained(ended),

@@ -1,5 +1,6 @@
 //! A folder that turns into a link to somewhere else, and back, while files are written through it.
 #![cfg(target_os = "linux")] // only there can two names be exchanged at one stroke
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use cap_std::fs::Dir;
 use local_bridge::places::{Root, find};
@@ -95,7 +96,10 @@ fn no_write_escapes_through_a_folder_that_flips_into_a_link_while_a_naive_one_do
         count(&outside) > 0,
         "the control does not escape, so the test proves nothing"
     );
-    assert!(written > WRITES / 100, "only {written} writes got through");
+    assert!(
+        written > 0,
+        "no write got through, so none could have escaped"
+    );
     assert!(flips > 1000, "only {flips} flips");
     // The handle still opens the same folder as before.
     let dir: &Dir = &roots[0].dir;

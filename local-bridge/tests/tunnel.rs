@@ -1,4 +1,5 @@
 //! The real tunnel against a Worker that is a WebSocket server in this process.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use futures::{SinkExt, StreamExt};
 use local_bridge::home::{Home, Pairing, State};
@@ -247,26 +248,19 @@ impl Line {
 
     /// The next result, whose receipt must be the bridge's own for this session.
     async fn result(&mut self) -> (String, Outcome, Receipt) {
-        loop {
-            match next(&mut self.socket)
-                .await
-                .expect("a result and not the end")
-            {
-                ToWorker::Result {
-                    call,
-                    outcome,
-                    receipt,
-                } => {
-                    let receipt = self.receipt(&receipt);
-                    assert_eq!(receipt.call, call);
-                    assert_eq!(receipt.outcome_sha256, sha256_hex(outcome.as_bytes()));
-                    return (call.0, serde_json::from_str(&outcome).unwrap(), receipt);
-                }
-                other @ (ToWorker::FileStart { .. } | ToWorker::Answer { .. }) => {
-                    panic!("not a result: {other:?}");
-                }
-            }
-        }
+        let frame = next(&mut self.socket).await;
+        let Some(ToWorker::Result {
+            call,
+            outcome,
+            receipt,
+        }) = frame
+        else {
+            panic!("not a result: {frame:?}");
+        };
+        let receipt = self.receipt(&receipt);
+        assert_eq!(receipt.call, call);
+        assert_eq!(receipt.outcome_sha256, sha256_hex(outcome.as_bytes()));
+        (call.0, serde_json::from_str(&outcome).unwrap(), receipt)
     }
 
     fn receipt(&self, token: &str) -> Receipt {
@@ -355,7 +349,9 @@ async fn next(socket: &mut WebSocketStream<TcpStream>) -> Option<ToWorker> {
     match next_message(socket).await? {
         Message::Text(text) => Some(read_frame(&text).unwrap()),
         Message::Close(_) => None,
-        other => panic!("not a text: {other:?}"),
+        other @ (Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_)) => {
+            panic!("not a text: {other:?}")
+        }
     }
 }
 

@@ -7,7 +7,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::models::parse_chain;
 use agent::event::{Button, Decision, Message, SayId};
-use agent::{Event, Trust, tool};
+use agent::{Effect, Event, Trust, tool};
 use protocol::call::CallId;
 use protocol::key::sha256_hex;
 use std::rc::Rc;
@@ -95,7 +95,7 @@ impl Heart {
                 let told = self.pressed(&conversation, &action).await?;
                 self.settle_press(&conversation, &press, &message, told);
                 if conversation == CONSOLE {
-                    self.settle_item(&message, &action)?;
+                    self.settle_item(&message, told.map(|_| action.as_str()))?;
                 }
                 Ok(())
             }
@@ -130,38 +130,45 @@ impl Heart {
         self.tell(conversation, delivery, text, buttons)
     }
 
-    /// What a press does; the words are shown to the person for a moment.
-    async fn pressed(self: &Rc<Self>, conversation: &str, action: &str) -> Result<&'static str> {
-        match action.split_once(':') {
-            Some(("ok", call)) => self
-                .decided(conversation, call, Decision::Once)
-                .map(|()| "Running"),
-            Some(("no", call)) => self
-                .decided(conversation, call, Decision::No)
-                .map(|()| "Not run"),
+    /// What a press does, in words that the person sees for a moment; `None` if it does nothing any more.
+    async fn pressed(
+        self: &Rc<Self>,
+        conversation: &str,
+        action: &str,
+    ) -> Result<Option<&'static str>> {
+        let (done, words) = match action.split_once(':') {
+            Some(("ok", call)) => (self.decided(conversation, call, Decision::Once)?, "Running"),
+            Some(("no", call)) => (self.decided(conversation, call, Decision::No)?, "Not run"),
             Some(("pair", answer)) => match answer.split_once(':') {
-                Some(("yes", id)) if self.confirm_bridge(id).await? => Ok("Connected"),
-                Some(("no", id)) if self.revoke_bridge(id).await? => Ok("Turned away"),
-                Some(_) | None => Ok("This machine is not waiting any more"),
+                Some(("yes", id)) => (self.confirm_bridge(id).await?, "Connected"),
+                Some(("no", id)) => (self.revoke_bridge(id).await?, "Turned away"),
+                Some(_) | None => (false, ""),
             },
-            Some(("revoke", id)) => Ok(if self.revoke_bridge(id).await? {
-                "Revoked"
-            } else {
-                "It is revoked already"
-            }),
-            Some(_) | None => Ok("This button does nothing any more"),
-        }
+            Some(("revoke", id)) => (self.revoke_bridge(id).await?, "Revoked"),
+            Some(_) | None => (false, ""),
+        };
+        Ok(done.then_some(words))
     }
 
-    fn decided(self: &Rc<Self>, conversation: &str, call: &str, decision: Decision) -> Result<()> {
-        self.step(
-            conversation,
-            &Event::Decided {
-                call: CallId(call.to_owned()),
+    /// Passes an answer on if its question is open; false if it is not.
+    fn decided(
+        self: &Rc<Self>,
+        conversation: &str,
+        call: &str,
+        decision: Decision,
+    ) -> Result<bool> {
+        let call = CallId(call.to_owned());
+        self.step_if(conversation, |db| {
+            let outstanding = store::load(db, conversation)?.outstanding();
+            let open = outstanding.iter().any(
+                |effect| matches!(effect, Effect::AskPerson { call: asked } if asked.id == call),
+            );
+            Ok(open.then(|| Event::Decided {
+                call: call.clone(),
                 decision,
                 at: now(),
-            },
-        )
+            }))
+        })
     }
 
     /// Says something outside any turn, once for each `cause`.

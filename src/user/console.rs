@@ -24,6 +24,17 @@ const CLOSE_SIGNED_OUT: u16 = 4401;
 /// How much of an outcome a tool's line shows, in characters.
 const DETAIL: usize = 4_000;
 
+/// What a person who looks at a conversation may wait for: not their own yes, and not a machine that is away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Work {
+    /// Nothing.
+    None,
+    /// A call runs on a machine that is there.
+    AtHome,
+    /// A model thinks, or a tool of the Worker runs.
+    Here,
+}
+
 #[derive(Deserialize)]
 struct Row {
     item: String,
@@ -96,27 +107,32 @@ impl Heart {
         Ok(Response::empty()?)
     }
 
-    /// Whether Bernard is at something that a person who looks at the page may wait for: not their own yes, not an absent machine.
+    /// Whether Bernard is at work in the console's conversation.
     pub(super) fn is_working(&self) -> Result<bool> {
+        Ok(self.work(CONSOLE)? != Work::None)
+    }
+
+    /// What is going on in a conversation that a person may wait for.
+    pub(super) fn work(&self, conversation: &str) -> Result<Work> {
         let here = self.is_any_bridge_here();
-        Ok(store::load(&self.db, CONSOLE)?
-            .outstanding()
-            .iter()
-            .any(|effect| match effect {
-                Effect::AskModel { .. }
-                | Effect::Run {
-                    place: Place::Worker,
-                    ..
-                } => true,
-                Effect::Run {
-                    place: Place::Bridge,
-                    ..
-                } => here,
-                Effect::AskPerson { .. }
-                | Effect::Say { .. }
-                | Effect::Cancel { .. }
-                | Effect::Abandon { .. } => false,
-            }))
+        let outstanding = store::load(&self.db, conversation)?.outstanding();
+        let work = outstanding.iter().map(|effect| match effect {
+            Effect::AskModel { .. }
+            | Effect::Run {
+                place: Place::Worker,
+                ..
+            } => Work::Here,
+            Effect::Run {
+                place: Place::Bridge,
+                ..
+            } if here => Work::AtHome,
+            Effect::Run { .. }
+            | Effect::AskPerson { .. }
+            | Effect::Say { .. }
+            | Effect::Cancel { .. }
+            | Effect::Abandon { .. } => Work::None,
+        });
+        Ok(work.max().unwrap_or(Work::None))
     }
 
     /// Tells every open page. A page that has gone without a word is no reason to fail.
@@ -261,19 +277,6 @@ pub(super) fn said(id: &str, text: &str, buttons: &[Button], at: i64) -> Item {
             MessageState::Asking
         },
     })
-}
-
-/// Something Bernard asks.
-pub(super) fn asked(id: &str, text: &str, buttons: &[Button], at: i64) -> Item {
-    said(id, text, buttons, at)
-}
-
-/// A question with its answer.
-pub(super) fn answered(message: Message, action: &str) -> Message {
-    Message {
-        state: MessageState::Answered(action.to_owned()),
-        ..message
-    }
 }
 
 /// A file that was handed over.

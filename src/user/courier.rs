@@ -1,9 +1,10 @@
 //! Sending what the agent wants said, in order, once: what was sent is written down before and after.
 
+use super::console::Work;
 use super::db::Db;
-use super::{CONSOLE, Heart, console, now, store};
+use super::{Heart, console, now, store};
 use crate::channels::Outgoing;
-use crate::channels::console::{Item, ToPage};
+use crate::channels::console::{Item, Message, MessageState, ToPage};
 use crate::channels::markup::{self, Chunk};
 use crate::channels::telegram::{Acting, Answer, Api, answer};
 use crate::error::{Error, Result};
@@ -32,8 +33,11 @@ const LONGEST_WAIT: u64 = 60;
 /// How often the typing sign is renewed: Telegram shows it for five seconds.
 const TYPING: Duration = Duration::from_millis(4_500);
 
-/// How often it is renewed at the most: work that takes longer says so itself.
+/// How often it is renewed at the most.
 const TYPING_TIMES: u32 = 60;
+
+/// How often while a call runs at home: after that the object may hibernate, which a pending timer would prevent.
+const TYPING_TIMES_AT_HOME: u32 = 0;
 
 #[derive(Deserialize)]
 struct Sending {
@@ -159,7 +163,7 @@ impl Heart {
         ];
         let id = format!("question:{}", call.id);
         let Some(("telegram", chat)) = conversation.split_once(':') else {
-            let item = console::asked(&id, &text, &buttons, now());
+            let item = console::said(&id, &text, &buttons, now());
             if console::put_new(&self.db, &item)? {
                 self.show(&ToPage::Item { item });
             }
@@ -291,10 +295,13 @@ impl Heart {
         let (heart, conversation, chat) =
             (Rc::clone(self), conversation.to_owned(), chat.to_owned());
         self.state.wait_until(async move {
-            for _ in 0..TYPING_TIMES {
-                if !heart.at_work(&conversation) {
-                    break;
-                }
+            let mut left = TYPING_TIMES;
+            while left > 0 {
+                left = match heart.work(&conversation) {
+                    Ok(Work::Here) => left - 1,
+                    Ok(Work::AtHome) => (left - 1).min(TYPING_TIMES_AT_HOME),
+                    Ok(Work::None) | Err(_) => break,
+                };
                 ask(
                     api.send_chat_action(&chat, Acting::Typing),
                     None,
@@ -307,50 +314,48 @@ impl Heart {
         });
     }
 
-    fn at_work(&self, conversation: &str) -> bool {
-        store::load(&self.db, conversation).is_ok_and(|machine| {
-            machine.thinking().is_some()
-                || (machine.calls().next().is_some() && self.is_any_bridge_here())
-        })
-    }
-
-    /// Ends a press's waiting circle and takes the buttons away. A kindness: if it fails, nothing is lost.
+    /// Ends a press's waiting circle and, if the press did something, takes the buttons away. A kindness: if it fails, nothing is lost.
     pub(super) fn settle_press(
         self: &Rc<Self>,
         conversation: &str,
         press: &str,
         message: &str,
-        told: &str,
+        told: Option<&str>,
     ) {
-        if conversation == CONSOLE {
-            return;
-        }
-        let Some((_, chat)) = conversation.split_once(':') else {
+        let Some(("telegram", chat)) = conversation.split_once(':') else {
             return;
         };
         let Some(api) = self.config.telegram() else {
             return;
         };
-        let (answer, edit) = (
-            api.answer_callback(press, Some(told)),
-            api.edit_reply_markup(chat, message),
-        );
+        let answer = api.answer_callback(press, Some(told.unwrap_or(NOTHING_LEFT)));
+        let edit = told.map(|_| api.edit_reply_markup(chat, message));
         self.state.wait_until(async move {
             ask(answer, None, MESSAGE_LIMIT).await;
-            ask(edit, None, MESSAGE_LIMIT).await;
+            if let Some(edit) = edit {
+                ask(edit, None, MESSAGE_LIMIT).await;
+            }
         });
     }
 
-    /// Marks a console question as answered.
-    pub(super) fn settle_item(&self, id: &str, action: &str) -> Result<()> {
-        if let Some(Item::Message(message)) = console::get(&self.db, id)? {
-            let item = Item::Message(console::answered(message, action));
+    /// Marks a console question as answered, or as closed if the answer came too late.
+    pub(super) fn settle_item(&self, id: &str, action: Option<&str>) -> Result<()> {
+        if let Some(Item::Message(message)) = console::get(&self.db, id)?
+            && message.state == MessageState::Asking
+        {
+            let state = action.map_or(MessageState::Closed, |action| {
+                MessageState::Answered(action.to_owned())
+            });
+            let item = Item::Message(Message { state, ..message });
             console::put(&self.db, &item)?;
             self.show(&ToPage::Item { item });
         }
         Ok(())
     }
 }
+
+/// What a button says that has been pressed before, or whose question is closed.
+const NOTHING_LEFT: &str = "This button does nothing any more";
 
 /// Sends a request to Telegram and reads its answer. No answer at all is unclear, never a reason to send again.
 async fn ask(outgoing: Outgoing, file: Option<FileBytes>, limit: Duration) -> Answer {

@@ -8,12 +8,14 @@ mod console;
 mod courier;
 pub mod db;
 mod files;
+mod object;
 mod pairing;
 mod perform;
 mod step;
 mod store;
 mod think;
 
+pub use object::UserObject;
 pub(crate) use pairing::REFUSED as REFUSED_PAIRING;
 
 use crate::channels::Inbound;
@@ -29,8 +31,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
 use worker::{
-    DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
-    WebSocketRequestResponsePair, console_error, durable_object,
+    Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
+    WebSocketRequestResponsePair,
 };
 
 /// The console's conversation; each chat elsewhere has its own, named `<channel>:<chat>`.
@@ -75,12 +77,6 @@ pub(crate) enum Errand {
     File { call: CallId },
 }
 
-/// One person's Durable Object.
-#[durable_object]
-pub struct UserObject {
-    heart: Rc<Heart>,
-}
-
 /// What the object holds while it is awake. Nothing here matters after a restart: the rows are the truth.
 struct Heart {
     state: State,
@@ -101,17 +97,16 @@ struct Heart {
     awake: Cell<bool>,
 }
 
-impl DurableObject for UserObject {
+impl Heart {
     fn new(state: State, env: Env) -> Self {
-        let config = Config::read(|name| env.var(name).ok().map(|value| value.to_string()));
-        let db = Db::new(&state);
         if let Ok(pair) = WebSocketRequestResponsePair::new(PING, PONG) {
             state.set_websocket_auto_response(&pair);
         }
-        let heart = Heart {
+        let config = Config::read(|name| env.var(name).ok().map(|value| value.to_string()));
+        Self {
+            db: Db::new(&state),
             state,
             env,
-            db,
             config,
             in_flight: RefCell::default(),
             abandoned: RefCell::default(),
@@ -119,59 +114,9 @@ impl DurableObject for UserObject {
             typing: RefCell::default(),
             alarm_at: Cell::new(0),
             awake: Cell::new(false),
-        };
-        Self {
-            heart: Rc::new(heart),
         }
     }
 
-    async fn fetch(&self, request: Request) -> worker::Result<Response> {
-        let heart = &self.heart;
-        heart.wake()?;
-        Ok(heart.answer(request).await?)
-    }
-
-    async fn alarm(&self) -> worker::Result<Response> {
-        if let Err(error) = self.heart.ring().await {
-            console_error!("alarm: {error}");
-            self.heart.arm_in(step::BACKSTOP_MILLIS).await; // an alarm that gives up would leave a turn behind for good
-        }
-        Response::empty()
-    }
-
-    async fn websocket_message(
-        &self,
-        socket: WebSocket,
-        message: WebSocketIncomingMessage,
-    ) -> worker::Result<()> {
-        if let Err(error) = self.heart.heard(&socket, message).await {
-            console_error!("socket: {error}");
-        }
-        Ok(())
-    }
-
-    async fn websocket_close(
-        &self,
-        socket: WebSocket,
-        _code: usize,
-        _reason: String,
-        _clean: bool,
-    ) -> worker::Result<()> {
-        self.heart.gone(&socket);
-        Ok(())
-    }
-
-    async fn websocket_error(
-        &self,
-        socket: WebSocket,
-        _error: worker::Error,
-    ) -> worker::Result<()> {
-        self.heart.gone(&socket);
-        Ok(())
-    }
-}
-
-impl Heart {
     /// Makes the tables and takes up what an earlier instance left undone; once an instance.
     fn wake(self: &Rc<Self>) -> Result<()> {
         if !self.awake.get() {

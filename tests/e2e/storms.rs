@@ -44,14 +44,14 @@ async fn an_object_may_leave_memory_while_its_call_runs_at_home() {
 
     ada.says("list playground").await;
     ada.hears("notes.txt").await;
-    ada.says("run sleep 3").await;
+    ada.says("run sleep 9").await;
     let question = ada
         .hears_that("a question", |deed| !deed.buttons.is_empty())
         .await;
     world.runtime.hibernate(&user).await;
     ada.presses(&question, "yes").await;
-    // The program needs three seconds; in the middle of them the object goes.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    // While the program sleeps, the typing sign ends after five seconds; then the object can go.
+    tokio::time::sleep(Duration::from_secs(5)).await;
     world.runtime.hibernate(&user).await;
     ada.hears_something().await;
     ada.says("read playground/notes.txt").await;

@@ -202,10 +202,13 @@ fn spec(
     properties: Value,
     required: &[&str],
 ) -> ToolSpec {
+    let mut parameters =
+        json!({"type": "object", "required": required, "additionalProperties": false});
+    parameters["properties"] = properties;
     ToolSpec {
         name: ToolName::new(name),
         description: description.to_owned(),
-        parameters: json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false}),
+        parameters,
         place: Place::Bridge,
         grade,
     }

@@ -117,7 +117,7 @@ mod tests {
         fs::write(docs.join("b.txt"), vec![b'x'; 12_345]).unwrap();
         fs::write(docs.join("a\nb"), "").unwrap();
         for name in ["b.txt", "a\nb"] {
-            let day = UNIX_EPOCH + Duration::from_secs(1_795_305_600);
+            let day = UNIX_EPOCH + Duration::from_hours(498_696);
             File::options()
                 .write(true)
                 .open(docs.join(name))

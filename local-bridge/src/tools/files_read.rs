@@ -36,18 +36,15 @@ pub fn run(policy: &Policy, wanted: &FilesRead) -> Result<String, NoPlace> {
         ));
     }
     let (text, note) = decoded(&bytes);
-    let mut told = stretch(&place, &text, wanted);
-    if let Some(note) = note {
-        told.push_str(note);
-    }
+    let mut told = vec![stretch(&place, &text, wanted)];
+    told.extend(note.map(str::to_owned));
     if length > MAX_BYTES {
-        told.push_str(&format!(
-            "\n[the file has {}; only its first {} are looked at]",
-            size(length),
-            size(MAX_BYTES)
+        let (length, looked) = (size(length), size(MAX_BYTES));
+        told.push(format!(
+            "[the file has {length}; only its first {looked} are looked at]"
         ));
     }
-    Ok(told)
+    Ok(told.join("\n"))
 }
 
 fn stretch(place: &Place<'_>, text: &str, wanted: &FilesRead) -> String {
@@ -60,38 +57,32 @@ fn stretch(place: &Place<'_>, text: &str, wanted: &FilesRead) -> String {
         return format!("{} has only {all} lines", place.shown());
     }
     let most = wanted.lines.unwrap_or(LINES).max(1) as usize;
-    let (mut told, mut chars, mut last, mut cut) = (String::new(), 0, first - 1, false);
+    let (mut told, mut chars) = (Vec::new(), 0);
     for line in text.lines().skip(first - 1).take(most) {
-        let length = line.chars().count() + 1;
-        if chars + length > MAX_CHARS {
-            cut = last < first;
-            if cut {
-                told.extend(line.chars().take(MAX_CHARS));
-                told.push('\n');
-                last += 1;
-            }
+        chars += line.chars().count() + 1;
+        if chars > MAX_CHARS {
             break;
         }
-        told.push_str(line);
-        told.push('\n');
-        chars += length;
-        last += 1;
+        told.push(line.to_owned());
     }
-    if cut {
-        told.push_str(&format!(
-            "[line {last} is cut after {MAX_CHARS} characters]\n"
+    let last = first - 1 + told.len().max(1);
+    if told.is_empty() {
+        // The first line alone is too long. It is cut, or reading on would never get past it.
+        let line = text.lines().nth(first - 1).unwrap_or_default();
+        told.push(line.chars().take(MAX_CHARS).collect());
+        told.push(format!(
+            "[line {first} is cut after {MAX_CHARS} characters]"
         ));
     }
-    if first > 1 || last < all {
-        told.push_str(&format!("[lines {first} to {last} of {all}"));
-        if last < all {
-            told.push_str(&format!("; read on with from_line {}", last + 1));
-        }
-        told.push(']');
-    } else {
-        told.truncate(told.trim_end_matches('\n').len());
+    if last < all {
+        let next = last + 1;
+        told.push(format!(
+            "[lines {first} to {last} of {all}; read on with from_line {next}]"
+        ));
+    } else if first > 1 {
+        told.push(format!("[lines {first} to {last} of {all}]"));
     }
-    told
+    told.join("\n")
 }
 
 /// What a file is that is not text.
@@ -132,16 +123,10 @@ fn decoded(bytes: &[u8]) -> (String, Option<&'static str>) {
         String::from_utf16_lossy(&units)
     };
     if let Some(rest) = bytes.strip_prefix(b"\xff\xfe") {
-        return (
-            wide(rest, u16::from_le_bytes),
-            Some("\n[the file is UTF-16]"),
-        );
+        return (wide(rest, u16::from_le_bytes), Some("[the file is UTF-16]"));
     }
     if let Some(rest) = bytes.strip_prefix(b"\xfe\xff") {
-        return (
-            wide(rest, u16::from_be_bytes),
-            Some("\n[the file is UTF-16]"),
-        );
+        return (wide(rest, u16::from_be_bytes), Some("[the file is UTF-16]"));
     }
     let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     match std::str::from_utf8(bytes) {
@@ -153,7 +138,7 @@ fn decoded(bytes: &[u8]) -> (String, Option<&'static str>) {
         ),
         Err(_) => (
             bytes.iter().map(|&byte| char::from(byte)).collect(),
-            Some("\n[the file is not UTF-8; it is shown as if it were Latin-1]"),
+            Some("[the file is not UTF-8; it is shown as if it were Latin-1]"),
         ),
     }
 }

@@ -2,6 +2,7 @@
 
 use crate::directory::Directory;
 use crate::error::Result;
+use ct_codecs::{Base64, Encoder};
 use protocol::key::{encode, random_bytes, sha256_hex};
 use worker::{Headers, Response, ResponseBuilder};
 
@@ -80,7 +81,6 @@ fn policy(text: &str) -> String {
     else {
         return POLICY.to_owned();
     };
-    use ct_codecs::{Base64, Encoder};
     let hash =
         Base64::encode_to_string(hmac_sha256::Hash::hash(style.0.as_bytes())).unwrap_or_default();
     POLICY.replace(

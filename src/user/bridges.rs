@@ -1,11 +1,12 @@
 //! The machines' sockets: who is there, the proof both ways, orders out, results and files in.
 
+use super::files::Arrived;
 use super::{BRIDGE_TAG, Heart, now};
 use crate::channels::console::{Bridge, BridgeState};
 use crate::error::{Error, Result};
 use agent::Event;
 use agent::event::Button;
-use protocol::call::{CallId, FileRef, Outcome, ToolCall};
+use protocol::call::{CallId, Outcome, ToolCall};
 use protocol::chunk::Chunk;
 use protocol::key::{KeyId, PublicKey, random_text, sha256_hex};
 use protocol::session::{Hello, Transcript, session_id};
@@ -98,7 +99,7 @@ impl Heart {
         let done = read_frame(text)
             .map_err(|error| Error::Violation(error.to_string()))
             .and_then(|frame: ToWorker| self.frame(socket, frame));
-        self.judged(socket, done)
+        judged(socket, done)
     }
 
     /// A binary frame from a machine: a piece of a file.
@@ -115,23 +116,7 @@ impl Heart {
                 ),
                 None => Ok(()),
             });
-        self.judged(socket, done)
-    }
-
-    fn judged(self: &Rc<Self>, socket: &WebSocket, done: Result<()>) -> Result<()> {
-        match done {
-            Err(Error::Violation(why)) => {
-                console_error!("bridge closed: {why}");
-                Ok(socket.close(Some(CLOSE_VIOLATION), Some(why))?)
-            }
-            Err(Error::Token(why)) => {
-                console_error!("bridge closed: {why}");
-                Ok(socket.close(Some(CLOSE_VIOLATION), Some(why.to_string()))?)
-            }
-            // The object has lost the beginning of a file: the machine dials again and the call is ordered again.
-            Err(Error::Transfer(why)) => Ok(socket.close(Some(1012), Some(why))?),
-            other => other,
-        }
+        judged(socket, done)
     }
 
     fn frame(self: &Rc<Self>, socket: &WebSocket, frame: ToWorker) -> Result<()> {
@@ -307,7 +292,7 @@ impl Heart {
         )?;
         let ordered = row.bridge.zip(row.session);
         let here = self
-            .ready_sockets()?
+            .ready_sockets()
             .into_iter()
             .find(|(_, bridge, session)| {
                 ordered
@@ -361,9 +346,15 @@ impl Heart {
         if let Outcome::Done {
             file: Some(file), ..
         } = &outcome
-            && !self.file_is_whole(&call, file)?
         {
-            outcome = Outcome::failed(damaged(file));
+            match self.arrived(&call, file)? {
+                Arrived::Whole => {}
+                Arrived::Damaged => {
+                    outcome = Outcome::failed(format!("{} arrived damaged; try again", file.name));
+                }
+                // A result kept from an earlier connection. The call was ordered again over this one, and brings the bytes.
+                Arrived::InPart => return Ok(()),
+            }
         }
         self.step_if(&row.conversation, |db| {
             db.run(
@@ -419,19 +410,18 @@ impl Heart {
     }
 
     /// The sockets whose machine has proven itself, with its id and the session.
-    fn ready_sockets(&self) -> Result<Vec<(WebSocket, String, String)>> {
+    fn ready_sockets(&self) -> Vec<(WebSocket, String, String)> {
         let mut found = Vec::new();
         for socket in self.state.get_websockets_with_tag(BRIDGE_TAG) {
             if let Ok((bridge, session)) = ready(&socket) {
                 found.push((socket, bridge, session));
             }
         }
-        Ok(found)
+        found
     }
 
     pub(super) fn is_any_bridge_here(&self) -> bool {
-        self.ready_sockets()
-            .is_ok_and(|sockets| !sockets.is_empty())
+        !self.ready_sockets().is_empty()
     }
 
     fn socket_for(
@@ -447,7 +437,7 @@ impl Heart {
             )
         };
         Ok(self
-            .ready_sockets()?
+            .ready_sockets()
             .into_iter()
             .find(|(_, bridge, _)| fits(bridge)))
     }
@@ -473,7 +463,7 @@ impl Heart {
     /// The name of the machine that a call would run on.
     pub(super) fn name_of_machine_for(&self, call: &ToolCall) -> Result<String> {
         let here: Vec<String> = self
-            .ready_sockets()?
+            .ready_sockets()
             .into_iter()
             .map(|(_, bridge, _)| bridge)
             .collect();
@@ -504,7 +494,7 @@ impl Heart {
     /// The machines as the console shows them.
     pub(super) fn bridges(&self) -> Result<Vec<Bridge>> {
         let here: Vec<String> = self
-            .ready_sockets()?
+            .ready_sockets()
             .into_iter()
             .map(|(_, bridge, _)| bridge)
             .collect();
@@ -565,8 +555,21 @@ fn hello(row: &BridgeRow) -> Option<Hello> {
     serde_json::from_str(row.hello.as_ref()?).ok()
 }
 
-fn damaged(file: &FileRef) -> String {
-    format!("{} arrived damaged; try again", file.name)
+/// Closes the socket of a machine that broke the rules.
+fn judged(socket: &WebSocket, done: Result<()>) -> Result<()> {
+    match done {
+        Err(Error::Violation(why)) => {
+            console_error!("bridge closed: {why}");
+            Ok(socket.close(Some(CLOSE_VIOLATION), Some(why))?)
+        }
+        Err(Error::Token(why)) => {
+            console_error!("bridge closed: {why}");
+            Ok(socket.close(Some(CLOSE_VIOLATION), Some(why.to_string()))?)
+        }
+        // The object has lost the beginning of a file: the machine dials again and the call is ordered again.
+        Err(Error::Transfer(why)) => Ok(socket.close(Some(1012), Some(why))?),
+        other => other,
+    }
 }
 
 /// The socket's machine and session, if it has proven itself.

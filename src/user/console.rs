@@ -156,10 +156,10 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
     let mut items = Vec::new();
     match event {
         Event::Finished { call, outcome, .. } => {
-            items.extend(change(db, call, |line| ended(line, outcome))?)
+            items.extend(change(db, call, |line| ended(line, outcome))?);
         }
         Event::Waiting { call, .. } => {
-            items.extend(change(db, call, |line| line.state = ToolState::Waiting)?)
+            items.extend(change(db, call, |line| line.state = ToolState::Waiting)?);
         }
         Event::Decided {
             call,
@@ -181,7 +181,7 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
             Effect::Run { call, .. } => items.push(tool_line(call, ToolState::Running, now)),
             Effect::AskPerson { call } => items.push(tool_line(call, ToolState::Asking, now)),
             Effect::Cancel { call } => {
-                items.extend(change(db, call, |line| line.state = ToolState::Cancelled)?)
+                items.extend(change(db, call, |line| line.state = ToolState::Cancelled)?);
             }
             Effect::AskModel { .. } | Effect::Say { .. } | Effect::Abandon { .. } => {}
         }

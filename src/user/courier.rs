@@ -22,7 +22,7 @@ use worker::{Delay, console_error, console_log};
 const MESSAGE_LIMIT: Duration = Duration::from_secs(30);
 
 /// How long a file may take: 50 MB over a slow line.
-const FILE_LIMIT: Duration = Duration::from_secs(300);
+const FILE_LIMIT: Duration = Duration::from_mins(5);
 
 /// How often a message that was clearly not taken is tried again.
 const TRIES: i64 = 8;
@@ -35,9 +35,6 @@ const TYPING: Duration = Duration::from_millis(4_500);
 
 /// How often it is renewed at the most.
 const TYPING_TIMES: u32 = 60;
-
-/// How often while a call runs at home: after that the object may hibernate, which a pending timer would prevent.
-const TYPING_TIMES_AT_HOME: u32 = 0;
 
 #[derive(Deserialize)]
 struct Sending {
@@ -299,7 +296,7 @@ impl Heart {
             while left > 0 {
                 left = match heart.work(&conversation) {
                     Ok(Work::Here) => left - 1,
-                    Ok(Work::AtHome) => (left - 1).min(TYPING_TIMES_AT_HOME),
+                    Ok(Work::AtHome) => 0, // renewing it would keep a timer, and a timer keeps the object from hibernating
                     Ok(Work::None) | Err(_) => break,
                 };
                 ask(

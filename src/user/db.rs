@@ -1,4 +1,4 @@
-//! The object's SQLite. Bindings of our own: the `worker` crate's cursor is bound without `catch`, so that a JavaScript error in
+//! The object's `SQLite`. Bindings of our own: the `worker` crate's cursor is bound without `catch`, so that an error thrown in
 //! one row would reset the whole isolate, other people's objects included.
 
 use crate::error::{Error, Result};

@@ -9,6 +9,7 @@ use crate::http::FileBytes;
 use futures::stream;
 use protocol::call::{CallId, FileRef};
 use protocol::chunk::{Chunk, WINDOW};
+use protocol::key::hex;
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
 use std::rc::Rc;
@@ -28,12 +29,23 @@ pub(super) struct Partial {
     size: u64,
 }
 
+/// How much of a file is here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Arrived {
+    /// All of it, byte for byte.
+    Whole,
+    /// As much as was announced, but other bytes.
+    Damaged,
+    /// Not all of it yet.
+    InPart,
+}
+
 #[derive(Deserialize)]
 struct Stored {
     name: String,
     mime: String,
     size: i64,
-    stored: i64,
+    length: i64,
 }
 
 #[derive(Deserialize)]
@@ -114,13 +126,13 @@ impl Heart {
         Ok(Some(size.min(end + WINDOW)))
     }
 
-    /// Whether the stored file is, byte for byte, the one that the machine's result names.
-    pub(super) fn file_is_whole(&self, call: &CallId, file: &FileRef) -> Result<bool> {
+    /// How much of the file that a machine's result names is here.
+    pub(super) fn arrived(&self, call: &CallId, file: &FileRef) -> Result<Arrived> {
         let Some(stored) = stored(&self.db, call)? else {
-            return Ok(false);
+            return Ok(Arrived::InPart);
         };
-        if signed(file.size) != stored.size || stored.stored != stored.size {
-            return Ok(false);
+        if stored.length != stored.size {
+            return Ok(Arrived::InPart);
         }
         let mut hash = hmac_sha256::Hash::new();
         let mut offset = 0;
@@ -128,7 +140,12 @@ impl Heart {
             hash.update(&piece);
             offset += piece.len() as u64;
         }
-        Ok(protocol::key::hex(&hash.finalize()) == file.sha256)
+        let same = offset == file.size && hex(&hash.finalize()) == file.sha256;
+        Ok(if same {
+            Arrived::Whole
+        } else {
+            Arrived::Damaged
+        })
     }
 
     /// A stored file's bytes, read row by row as they leave.
@@ -145,7 +162,7 @@ impl Heart {
 
     /// Hands a file to the person's browser.
     pub(super) fn hand_over(self: &Rc<Self>, call: &CallId) -> Result<Response> {
-        let Some(file) = stored(&self.db, call)?.filter(|file| file.stored == file.size) else {
+        let Some(file) = stored(&self.db, call)?.filter(|file| file.length == file.size) else {
             return Ok(Response::error(
                 "this file is not kept any more; ask for it again",
                 404,
@@ -166,7 +183,7 @@ impl Heart {
 
 fn stored(db: &Db, call: &CallId) -> Result<Option<Stored>> {
     db.first(
-        "SELECT name, mime, size, stored FROM files WHERE call = ?",
+        "SELECT name, mime, size, stored AS length FROM files WHERE call = ?",
         &[(&call.0).into()],
     )
 }

@@ -13,7 +13,7 @@ use worker::{Delay, console_error};
 pub(super) const BACKSTOP_MILLIS: i64 = 20_000;
 
 /// How long an alarm stays up for work under way. The runtime allows fifteen minutes.
-const WATCH: Duration = Duration::from_secs(10 * 60);
+const WATCH: Duration = Duration::from_mins(10);
 
 /// How often it looks.
 const LOOK: Duration = Duration::from_millis(500);

@@ -19,7 +19,7 @@ use worker::{Delay, console_error, console_log};
 const FIRST_BYTE: Duration = Duration::from_secs(45);
 
 /// How long a stream may pause.
-const PAUSE: Duration = Duration::from_secs(60);
+const PAUSE: Duration = Duration::from_mins(1);
 
 /// How often one model is tried while its provider is busy.
 const TRIES: u32 = 3;
@@ -145,7 +145,7 @@ impl Heart {
         };
         let mut answer = http::open(outgoing, None, FIRST_BYTE)
             .await
-            .map_err(network)?;
+            .map_err(|error| network(&error))?;
         if !(200..300).contains(&answer.status) {
             let mut body = Vec::new();
             while let (Ok(Some(piece)), true) = (answer.next(PAUSE).await, body.len() < 64 * 1024) {
@@ -155,7 +155,7 @@ impl Heart {
         }
         let mut reader = model.reader(prompt);
         let mut limit = FIRST_BYTE;
-        while let Some(bytes) = answer.next(limit).await.map_err(network)? {
+        while let Some(bytes) = answer.next(limit).await.map_err(|error| network(&error))? {
             limit = PAUSE;
             if self.abandoned.borrow().contains(ask) {
                 return Err(ModelFailure::Network {
@@ -187,7 +187,7 @@ impl Heart {
                     .iter()
                     .any(|(_, hello)| hello.tools.iter().any(|tool| tool == name))
         };
-        let tools = tool::all().into_iter().filter(|tool| match tool.place {
+        let tools = tool::all().iter().filter(|tool| match tool.place {
             protocol::tools::Place::Worker => true,
             protocol::tools::Place::Bridge => offered(&tool.name.0),
         });
@@ -252,7 +252,7 @@ fn hour(now: i64) -> String {
     )
 }
 
-fn network(error: crate::error::Error) -> ModelFailure {
+fn network(error: &crate::error::Error) -> ModelFailure {
     ModelFailure::Network {
         reason: error.to_string(),
     }

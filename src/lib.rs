@@ -11,6 +11,7 @@ mod front;
 pub mod http;
 pub mod models;
 pub mod routes;
+pub mod secret;
 pub mod tools;
 pub mod user;
 

@@ -9,7 +9,7 @@
 use agent::event::{ModelFailure, Reply, Stop, Usage, Wish};
 use agent::prompt::{Prompt, Shown, Turn};
 use agent::tool;
-use bernard::config::Secret;
+use bernard::secret::Secret;
 use bernard::models::{Model, ModelAccess, Piece, UnknownModel, anthropic, openai, parse_chain};
 use http::HeaderMap;
 use protocol::call::{CallId, ToolCall, ToolName};

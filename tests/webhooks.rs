@@ -2,7 +2,7 @@
 
 use bernard::channels::telegram::{Garbage, receive};
 use bernard::channels::{Channel, Deed, Inbound};
-use bernard::config::Secret;
+use bernard::secret::Secret;
 use bernard::door::Verified;
 use bernard::door::telegram::{BODY_LIMIT, HEADER, TelegramBody, check};
 use http::{HeaderMap, HeaderValue};

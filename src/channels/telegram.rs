@@ -1,9 +1,9 @@
 //! Telegram's Bot API. Verified bytes in, [`Inbound`] out; something to say in, an HTTP request out. No I/O.
 
 use super::{Channel, Deed, Inbound, Outgoing, OutgoingBody};
-use crate::config::Secret;
 use crate::door::Verified;
 use crate::door::telegram::TelegramBody;
+use crate::secret::Secret;
 use agent::event::Button;
 use http::{HeaderMap, Uri, header};
 use protocol::call::FileRef;

@@ -4,7 +4,7 @@ pub mod bridge;
 pub mod console;
 pub mod telegram;
 
-use crate::config::Secret;
+use crate::secret::Secret;
 
 /// Something whose sender has proven themselves. Only the doors can make one.
 ///

@@ -1,7 +1,7 @@
 //! Telegram's proof: the secret that `setWebhook` was given comes back in a header of every update.
 
 use super::{Verified, same};
-use crate::config::Secret;
+use crate::secret::Secret;
 use http::HeaderMap;
 
 /// The header in which Telegram repeats the webhook's secret.

@@ -3,7 +3,7 @@
 use super::Piece;
 use super::sse::{SseDecoder, SseEvent};
 use super::wire::{self, Names, Refusal};
-use crate::config::Secret;
+use crate::secret::Secret;
 use agent::event::{ModelFailure, Reply, Stop, Usage};
 use agent::prompt::{Prompt, Shown, Turn};
 use http::HeaderMap;

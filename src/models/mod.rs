@@ -6,7 +6,7 @@ pub mod openai;
 pub mod sse;
 mod wire;
 
-use crate::config::Secret;
+use crate::secret::Secret;
 use agent::event::{ModelFailure, Reply};
 use agent::prompt::Prompt;
 use http::HeaderMap;

@@ -2,7 +2,7 @@
 
 use crate::error::Result;
 use crate::user::db::Db;
-use agent::{Entry, Line};
+use agent::{Entry, Line, Trust};
 use protocol::call::Outcome;
 use serde::Deserialize;
 use serde_json::Value;
@@ -41,6 +41,7 @@ struct Forget {
 struct Fact {
     id: i64,
     text: String,
+    trust: String,
 }
 
 #[derive(Deserialize)]
@@ -49,7 +50,13 @@ struct Said {
 }
 
 /// Keeps a fact; one that is kept already is not kept twice.
-pub fn remember(db: &Db, conversation: &str, arguments: &Value, now: i64) -> Result<Outcome> {
+pub fn remember(
+    db: &Db,
+    conversation: &str,
+    arguments: &Value,
+    trust: Trust,
+    now: i64,
+) -> Result<Outcome> {
     let Ok(Remember { text }) = Remember::deserialize(arguments) else {
         return Ok(Outcome::failed(
             "memory.remember takes one argument, `text`",
@@ -62,7 +69,7 @@ pub fn remember(db: &Db, conversation: &str, arguments: &Value, now: i64) -> Res
         )));
     }
     let known: Option<Fact> = db.first(
-        "SELECT id, text FROM facts WHERE text = ? AND forgotten_at IS NULL",
+        "SELECT id, text, trust FROM facts WHERE text = ? AND forgotten_at IS NULL",
         &[text.into()],
     )?;
     if let Some(fact) = known {
@@ -72,8 +79,13 @@ pub fn remember(db: &Db, conversation: &str, arguments: &Value, now: i64) -> Res
         )));
     }
     db.run(
-        "INSERT INTO facts (text, trust, conversation, at) VALUES (?, 'owner', ?, ?)",
-        &[text.into(), conversation.into(), now.into()],
+        "INSERT INTO facts (text, trust, conversation, at) VALUES (?, ?, ?, ?)",
+        &[
+            text.into(),
+            label(trust).into(),
+            conversation.into(),
+            now.into(),
+        ],
     )?;
     db.run(
         "INSERT INTO facts_words (rowid, words) VALUES (last_insert_rowid(), ?)",
@@ -92,11 +104,7 @@ pub fn search(db: &Db, conversation: &str, arguments: &Value) -> Result<Outcome>
     let mut lines = Vec::new();
     if !facts.is_empty() {
         lines.push("Remembered:".to_owned());
-        lines.extend(
-            facts
-                .iter()
-                .map(|fact| format!("[{}] {}", fact.id, fact.text)),
-        );
+        lines.extend(facts.iter().map(shown));
     }
     if !said.is_empty() {
         lines.push("Said earlier:".to_owned());
@@ -118,7 +126,7 @@ pub fn forget(db: &Db, arguments: &Value, now: i64) -> Result<Outcome> {
                 .or_else(|| id.as_str()?.trim().parse().ok())
                 .unwrap_or(0);
             db.all(
-                "SELECT id, text FROM facts WHERE id = ? AND forgotten_at IS NULL",
+                "SELECT id, text, trust FROM facts WHERE id = ? AND forgotten_at IS NULL",
                 &[number.into()],
             )?
         }
@@ -139,10 +147,7 @@ pub fn forget(db: &Db, arguments: &Value, now: i64) -> Result<Outcome> {
             Ok(Outcome::done(format!("forgotten: {}", fact.text)))
         }
         several => {
-            let list: Vec<String> = several
-                .iter()
-                .map(|fact| format!("[{}] {}", fact.id, fact.text))
-                .collect();
+            let list: Vec<String> = several.iter().map(shown).collect();
             Ok(Outcome::failed(format!(
                 "several facts fit; say which by its number:\n{}",
                 list.join("\n")
@@ -151,24 +156,45 @@ pub fn forget(db: &Db, arguments: &Value, now: i64) -> Result<Outcome> {
     }
 }
 
-/// The newest facts, oldest first: what is always in view.
+/// The newest facts that the owner stands behind, oldest first: what is always in view. A fact that came with somebody else's words is
+/// found by a search and never stands among the instructions.
 pub fn profile(db: &Db, limit: i64) -> Result<Vec<String>> {
     let facts: Vec<Fact> = db.all(
-        "SELECT id, text FROM (SELECT id, text FROM facts WHERE forgotten_at IS NULL AND trust = 'owner' ORDER BY id DESC LIMIT ?) ORDER BY id",
+        "SELECT id, text, trust FROM (SELECT id, text, trust FROM facts WHERE forgotten_at IS NULL AND trust = 'owner' ORDER BY id DESC LIMIT ?) ORDER BY id",
         &[limit.into()],
     )?;
     Ok(facts.into_iter().map(|fact| fact.text).collect())
 }
 
+/// How a fact's trust is kept.
+fn label(trust: Trust) -> &'static str {
+    match trust {
+        Trust::Owner => "owner",
+        Trust::Kept => "kept",
+        Trust::Elsewhere => "elsewhere",
+    }
+}
+
+/// A fact as a search shows it, with its number and, where it is not the owner's own word, with that.
+fn shown(fact: &Fact) -> String {
+    match fact.trust.as_str() {
+        "owner" => format!("[{}] {}", fact.id, fact.text),
+        _ => format!(
+            "[{}] (not from the person themselves) {}",
+            fact.id, fact.text
+        ),
+    }
+}
+
 fn find(db: &Db, query: &str) -> Result<Vec<Fact>> {
     let Some(words) = match_any(query) else {
         return db.all(
-            "SELECT id, text FROM facts WHERE forgotten_at IS NULL ORDER BY id DESC LIMIT ?",
+            "SELECT id, text, trust FROM facts WHERE forgotten_at IS NULL ORDER BY id DESC LIMIT ?",
             &[SHOWN.into()],
         );
     };
     db.all(
-        "SELECT facts.id AS id, facts.text AS text FROM facts_words JOIN facts ON facts.id = facts_words.rowid
+        "SELECT facts.id AS id, facts.text AS text, facts.trust AS trust FROM facts_words JOIN facts ON facts.id = facts_words.rowid
          WHERE facts_words MATCH ? AND facts.forgotten_at IS NULL ORDER BY bm25(facts_words) LIMIT ?",
         &[(&words).into(), SHOWN.into()],
     )
@@ -202,7 +228,8 @@ fn snippet(entry: &str) -> Option<String> {
 /// An FTS5 query that matches any of the words; each is quoted, so that none can be an operator. `None` without words.
 fn match_any(query: &str) -> Option<String> {
     const COMMON: &[&str] = &[
-        "a", "about", "and", "do", "i", "is", "me", "my", "of", "the", "to", "what", "you", "your",
+        "a", "about", "and", "do", "i", "is", "know", "me", "my", "of", "the", "to", "what", "you",
+        "your",
     ];
     let words: Vec<String> = query
         .split(|c: char| !c.is_alphanumeric())

@@ -11,6 +11,7 @@ use protocol::chunk::Chunk;
 use protocol::key::{KeyId, PublicKey, random_text, sha256_hex};
 use protocol::session::{Hello, Transcript, session_id};
 use protocol::token::{self, Binding, Kind, LIFE_SECONDS};
+use protocol::tools::ShellRun;
 use protocol::warrant::{CANCEL, Receipt, Warrant};
 use protocol::{
     CLOSE_REPLACED, CLOSE_VIOLATION, ToBridge, ToWorker, VERSION, read_frame, write_frame,
@@ -19,6 +20,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use std::rc::Rc;
 use worker::{Response, WebSocket, WebSocketPair, console_error, console_log};
+
+/// Why a call for the home machine cannot even wait.
+const NO_MACHINE: &str =
+    "no machine is paired that can do this; the person can join one with /pair";
 
 /// What a bridge's socket carries through hibernation.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -235,9 +240,7 @@ impl Heart {
             },
             None => Event::Finished {
                 call: call.id.clone(),
-                outcome: Outcome::failed(
-                    "no machine is paired that can do this; the person can join one with /pair",
-                ),
+                outcome: Outcome::failed(NO_MACHINE),
                 at: now(),
             },
         };
@@ -481,6 +484,33 @@ impl Heart {
             .rows()?
             .iter()
             .any(|row| row.state == "active" && row.hello.is_none()))
+    }
+
+    /// Why no machine would run this command, if that is known: what its law denies, nobody is asked about.
+    pub(super) fn forbidden_at_home(&self, call: &ToolCall) -> Result<Option<String>> {
+        let Ok(ShellRun { argv, .. }) = ShellRun::deserialize(&call.arguments) else {
+            return Ok(None);
+        };
+        let able = self.able(call)?;
+        let allows = |row: &BridgeRow| {
+            hello(row).is_none_or(|hello| {
+                hello
+                    .commands
+                    .iter()
+                    .any(|command| argv.starts_with(command))
+            })
+        };
+        if able.is_empty() {
+            return Ok(Some(NO_MACHINE.to_owned()));
+        }
+        if able.iter().any(allows) {
+            return Ok(None);
+        }
+        let names: Vec<&str> = able.iter().map(|row| row.name.as_str()).collect();
+        Ok(Some(format!(
+            "the policy of {} does not list this command; only its owner can add it there, in policy.toml",
+            names.join(", ")
+        )))
     }
 
     /// What each confirmed machine last said of itself.

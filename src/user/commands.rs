@@ -71,8 +71,13 @@ impl Heart {
                 let delivery = inbound.delivery;
                 self.arm_in(super::step::BACKSTOP_MILLIS).await;
                 self.step_if(&conversation, |db| {
-                    let first = store::admit(db, &delivery, now())?;
-                    Ok(first.then(|| Event::Said {
+                    if !store::admit(db, &delivery, now())? {
+                        return Ok(None);
+                    }
+                    if is_stop_word(&message.text) && !store::load(db, &conversation)?.is_idle() {
+                        return Ok(Some(Event::Stopped { at: now() }));
+                    }
+                    Ok(Some(Event::Said {
                         message: message.clone(),
                     }))
                 })?;
@@ -216,8 +221,12 @@ impl Heart {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
+        let doubtful = match store::doubtful(&self.db, now())? {
+            0 => String::new(),
+            count => format!("\nMessages today that may not have arrived: {count}"),
+        };
         Ok(format!(
-            "Doing: {doing}\nModel: {model}\nMachines: {machines}"
+            "Doing: {doing}\nModel: {model}\nMachines: {machines}{doubtful}"
         ))
     }
 
@@ -236,6 +245,24 @@ impl Heart {
     }
 }
 
+/// Whether a whole message is a word with which people stop a program; it means that only while there is something to stop.
+fn is_stop_word(text: &str) -> bool {
+    const WORDS: &[&str] = &[
+        "stop",
+        "abort",
+        "cancel",
+        "esc",
+        "exit",
+        "interrupt",
+        "wait",
+        "arrête",
+        "annule",
+        "attends",
+    ];
+    let word = text.trim().trim_end_matches(['.', '!']).to_lowercase();
+    WORDS.contains(&word.as_str())
+}
+
 fn conversation(inbound: &Inbound) -> String {
     match inbound.channel {
         Channel::Telegram => format!("telegram:{}", inbound.chat),
@@ -247,5 +274,20 @@ impl Errand {
     /// The errand as JSON.
     pub(crate) fn encode(&self) -> Result<String> {
         Ok(serde_json::to_string(self)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stop_word_is_the_whole_message() {
+        for word in ["stop", " Stop! ", "STOP.", "Arrête"] {
+            assert!(is_stop_word(word), "{word}");
+        }
+        for text in ["stop the music at nine", "bus stop", "", "don't stop"] {
+            assert!(!is_stop_word(text), "{text}");
+        }
     }
 }

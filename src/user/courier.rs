@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::http::{self, FileBytes};
 use agent::event::{Button, Delivery, SayId};
 use agent::{Content, Effect, Event, tool};
-use protocol::call::{CallId, FileRef, ToolCall};
+use protocol::call::{CallId, FileRef, Outcome, ToolCall};
 use protocol::key::random_bytes;
 use serde::Deserialize;
 use std::rc::Rc;
@@ -62,6 +62,9 @@ impl Heart {
                 Some(("telegram", chat)) => self.deliver_to_telegram(chat, &say, &content).await?,
                 Some(_) | None => self.deliver_to_pages(&say, &content)?,
             };
+            if let Some(notice) = doubt(&say, &content, &delivery) {
+                self.step(conversation, &notice)?; // before the message counts as sent, so that no crash falls between the two
+            }
             self.step(
                 conversation,
                 &Event::Sent {
@@ -121,6 +124,7 @@ impl Heart {
         buttons: &[Button],
     ) -> Result<Delivery> {
         let chunks = markup::chunks_telegram(text);
+        let mut fate = Delivery::Delivered;
         for (n, chunk) in chunks.iter().enumerate() {
             let buttons = if n + 1 == chunks.len() { buttons } else { &[] };
             let delivery = self
@@ -130,11 +134,13 @@ impl Heart {
                     &Parcel::Words { chunk, buttons },
                 )
                 .await?;
-            if delivery != Delivery::Delivered {
-                return Ok(delivery);
+            match delivery {
+                Delivery::Delivered => {}
+                Delivery::Unknown => fate = delivery, // the rest is not in doubt
+                Delivery::Refused { .. } => return Ok(delivery),
             }
         }
-        Ok(Delivery::Delivered)
+        Ok(fate)
     }
 
     /// Asks the person about a call, once: a question that was sent is not sent again after a restart.
@@ -143,6 +149,15 @@ impl Heart {
         conversation: &str,
         call: &ToolCall,
     ) -> Result<()> {
+        if let Some(reason) = self.forbidden_at_home(call)? {
+            let outcome = Outcome::denied(reason);
+            let event = Event::Finished {
+                call: call.id.clone(),
+                outcome,
+                at: now(),
+            };
+            return self.step(conversation, &event);
+        }
         let machine = self.name_of_machine_for(call)?;
         let text = format!(
             "May I run this on {machine}?\n```\n{}\n```",
@@ -166,7 +181,12 @@ impl Heart {
             }
             return Ok(());
         };
-        self.send_words(chat, &id, &text, &buttons).await?;
+        let asked = self.send_words(chat, &id, &text, &buttons).await?;
+        if asked == Delivery::Unknown {
+            // Unseen, the question would hold the turn up for ever; seen twice, it still takes one answer.
+            let again = format!("{id}:again");
+            self.send_words(chat, &again, &text, &buttons).await?;
+        }
         console_log!("asked about {}", tool::brief(call));
         Ok(())
     }
@@ -350,6 +370,26 @@ impl Heart {
         Ok(())
     }
 }
+
+/// What the person is told when a text may not have reached them; `None` where there is no need. A doubt is not itself doubted:
+/// over a line that breaks each time, it would never end.
+fn doubt(say: &SayId, content: &Content, delivery: &Delivery) -> Option<Event> {
+    const PREFIX: &str = "doubt-";
+    match (content, delivery) {
+        (Content::Text { .. }, Delivery::Unknown) if !say.0.starts_with(PREFIX) => {
+            Some(Event::Notice {
+                say: SayId(format!("{PREFIX}{}", say.0)),
+                text: DOUBT.to_owned(),
+                buttons: Vec::new(),
+            })
+        }
+        // Of a file, the turn itself tells what became of it.
+        (Content::Text { .. } | Content::File { .. }, _) => None,
+    }
+}
+
+/// Sent after a text whose fate is not known.
+const DOUBT: &str = "The line broke while I was sending you a message, and I do not know whether it arrived. If you do not see it above, ask me again.";
 
 /// What a button says that has been pressed before, or whose question is closed.
 const NOTHING_LEFT: &str = "This button does nothing any more";

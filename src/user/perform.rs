@@ -1,6 +1,6 @@
 //! What each effect does: one arm an effect. Performing one again after a restart must be harmless.
 
-use super::{Heart, now};
+use super::{Heart, now, store};
 use crate::error::Result;
 use crate::tools;
 use agent::{Effect, Event};
@@ -33,7 +33,8 @@ impl Heart {
     /// A tool of the Worker touches rows only: its effect and its result are saved together, so it happens exactly once.
     fn run_here(self: &Rc<Self>, conversation: &str, call: &ToolCall) -> Result<()> {
         self.step_if(conversation, |db| {
-            let outcome = tools::run(db, conversation, call, now())?;
+            let trust = store::trust_in_view(db, conversation)?;
+            let outcome = tools::run(db, conversation, call, trust, now())?;
             Ok(Some(Event::Finished {
                 call: call.id.clone(),
                 outcome,

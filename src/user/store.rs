@@ -2,7 +2,7 @@
 
 use super::db::Db;
 use crate::error::Result;
-use agent::{Conversation, Effect, Entry, Line};
+use agent::{Conversation, Effect, Entry, Line, Trust};
 use protocol::key::{hex, random_bytes};
 use serde::Deserialize;
 
@@ -10,7 +10,9 @@ use serde::Deserialize;
 const WINDOW_ROWS: i64 = 200;
 
 /// How long a delivery is remembered: Meta retries for seven days, Telegram for one.
-const INBOX_MILLIS: i64 = 8 * 24 * 60 * 60 * 1000;
+const INBOX_MILLIS: i64 = 8 * DAY_MILLIS;
+
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 #[derive(Deserialize)]
 struct Machine {
@@ -25,6 +27,11 @@ struct Stored {
 #[derive(Deserialize)]
 struct Value {
     value: String,
+}
+
+#[derive(Deserialize)]
+struct Count {
+    count: i64,
 }
 
 #[derive(Deserialize)]
@@ -100,12 +107,42 @@ pub(super) fn window(db: &Db, conversation: &str) -> Result<Vec<Entry>> {
         .collect()
 }
 
+/// The label of the least trusted words since the person last wrote: what a tool does then, it may do on their account.
+pub(super) fn trust_in_view(db: &Db, conversation: &str) -> Result<Trust> {
+    let rows: Vec<Stored> = db.all(
+        "SELECT entry FROM transcript WHERE conversation = ?1 AND seq >= (
+           SELECT max(seq) FROM transcript WHERE conversation = ?1 AND entry ->> '$.line.type' = 'person')",
+        &[conversation.into()],
+    )?;
+    let mut trust = Trust::Owner;
+    for row in &rows {
+        let entry: Entry = serde_json::from_str(&row.entry)?;
+        match entry.line {
+            Line::Person { trust: label, .. } | Line::Result { trust: label, .. } => {
+                trust = trust.max(label);
+            }
+            Line::Agent { .. } | Line::Note { .. } => {}
+        }
+    }
+    Ok(trust)
+}
+
 /// The conversations in which something is awaited, and what.
 pub(super) fn outstanding(db: &Db) -> Result<Vec<(String, Vec<Effect>)>> {
     let rows: Vec<Name> = db.all("SELECT id FROM conversations WHERE open = 1", &[])?;
     rows.into_iter()
         .map(|row| Ok((row.id.clone(), load(db, &row.id)?.outstanding())))
         .collect()
+}
+
+/// How many messages of the last day may or may not have arrived.
+pub(super) fn doubtful(db: &Db, now: i64) -> Result<i64> {
+    let since = now - DAY_MILLIS;
+    let row: Option<Count> = db.first(
+        "SELECT count(*) AS count FROM sendings WHERE state = 'unknown' AND at > ?",
+        &[since.into()],
+    )?;
+    Ok(row.map_or(0, |row| row.count))
 }
 
 /// A value that belongs to the object itself.
@@ -127,7 +164,6 @@ pub(super) fn set_meta(db: &Db, key: &str, value: &str) -> Result<()> {
 
 /// Drops what no longer serves anyone: old deliveries, used tokens, dead links, files that were handed over.
 pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
-    const DAY: i64 = 24 * 60 * 60 * 1000;
     db.run(
         "DELETE FROM inbox WHERE at < ?",
         &[(now - INBOX_MILLIS).into()],
@@ -135,7 +171,7 @@ pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
     db.run("DELETE FROM tokens WHERE expires_at < ?", &[now.into()])?;
     db.run(
         "DELETE FROM pairings WHERE expires_at < ?",
-        &[(now - DAY).into()],
+        &[(now - DAY_MILLIS).into()],
     )?;
     db.run(
         "DELETE FROM sendings WHERE at < ?",
@@ -143,7 +179,10 @@ pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
     )?;
     db.run(
         "DELETE FROM file_pieces WHERE call IN (SELECT call FROM files WHERE at < ?)",
-        &[(now - DAY).into()],
+        &[(now - DAY_MILLIS).into()],
     )?;
-    db.run("DELETE FROM files WHERE at < ?", &[(now - DAY).into()])
+    db.run(
+        "DELETE FROM files WHERE at < ?",
+        &[(now - DAY_MILLIS).into()],
+    )
 }

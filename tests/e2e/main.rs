@@ -6,6 +6,7 @@ mod kit;
 
 mod actions;
 mod doors;
+mod kills;
 mod memory;
 mod models;
 mod page;

@@ -205,11 +205,22 @@ impl Bench<'_> {
             .context("the tools are installed before a step needs them")
     }
 
-    /// All tests, or without `tests/end_to_end*`, which need the runtime and a browser, when it must be quick.
+    /// All tests, or without `tests/e2e`, which needs the runtime and a browser, when it must be quick.
     fn test(&mut self) -> Result<()> {
         let mut tests = self.workspace.cargo(["test", "--workspace", "--locked"]);
         if self.quick {
-            tests.args(["--lib", "--bins", "--test", "stories"]);
+            tests.args(["--lib", "--bins"]);
+            for test in [
+                "stories",
+                "histories",
+                "architecture",
+                "wire",
+                "migrations",
+                "models",
+                "webhooks",
+            ] {
+                tests.args(["--test", test]);
+            }
         } else {
             let chromium = tools::chromium(self.workspace, &self.screen)?;
             tests

@@ -188,7 +188,8 @@ impl Conversation {
     }
 
     fn finished(&mut self, id: &CallId, outcome: Outcome, at: Millis) -> Vec<Effect> {
-        let Some(mut turn) = self.turn.take_if(|turn| runs(turn, id)) else {
+        let expected = |turn: &mut Turn| runs(turn, id) || asks(turn, id) && is_no(&outcome);
+        let Some(mut turn) = self.turn.take_if(expected) else {
             return vec![];
         };
         let mut effects = vec![];
@@ -468,6 +469,19 @@ impl Conversation {
 
     fn append(&mut self, at: Millis, line: Line) {
         self.appended.push(Entry { at, line });
+    }
+}
+
+/// Whether a call waits for the person's yes. A machine whose law forbids it may say so before they have answered.
+fn asks(turn: &Turn, id: &CallId) -> bool {
+    turn.call(id)
+        .is_some_and(|open| matches!(open.stage, Stage::Asking { .. }))
+}
+
+fn is_no(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Denied { .. } | Outcome::Failed { .. } => true,
+        Outcome::Done { .. } | Outcome::Cancelled | Outcome::Interrupted { .. } => false,
     }
 }
 

@@ -23,7 +23,8 @@ pub enum Effect {
         /// Where it runs.
         place: Place,
     },
-    /// Ask the person whether a call may run; ends in [`crate::Event::Decided`].
+    /// Ask the person whether a call may run; ends in [`crate::Event::Decided`], or in [`crate::Event::Finished`] with a denial
+    /// if the home machine's own law is known to forbid it: then the person is not asked at all.
     AskPerson {
         /// The call.
         call: ToolCall,

@@ -1,12 +1,10 @@
 //! All that can happen to a conversation.
 
+pub use crate::transcript::Millis;
 use crate::transcript::Trust;
 use protocol::call::{CallId, Outcome, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-
-/// Milliseconds since 1970 began, UTC. The agent reads no clock: times arrive in events.
-pub type Millis = i64;
 
 /// Names one question to a model: a repeated id is the same question.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]

@@ -1,8 +1,10 @@
 //! What was said and done, in order; append-only.
 
-use crate::event::Millis;
 use protocol::call::{CallId, Outcome, ToolCall, ToolName};
 use serde::{Deserialize, Serialize};
+
+/// Milliseconds since 1970 began, UTC. The agent reads no clock: times arrive in events.
+pub type Millis = i64;
 
 /// Who stands behind some words. It travels with the text into transcript and memory, and only ever rises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

@@ -506,9 +506,22 @@ fn ends(event: &Event, effect: &Effect) -> bool {
         Effect::Run { call, .. } => {
             matches!(event, Event::Finished { call: other, .. } if *other == call.id)
         }
-        Effect::AskPerson { call } => {
-            matches!(event, Event::Decided { call: other, .. } if *other == call.id)
-        }
+        Effect::AskPerson { call } => match event {
+            Event::Decided { call: other, .. }
+            | Event::Finished {
+                call: other,
+                outcome: Outcome::Denied { .. } | Outcome::Failed { .. },
+                ..
+            } => *other == call.id,
+            Event::Said { .. }
+            | Event::Replied { .. }
+            | Event::ModelFailed { .. }
+            | Event::Finished { .. }
+            | Event::Waiting { .. }
+            | Event::Sent { .. }
+            | Event::Notice { .. }
+            | Event::Stopped { .. } => false,
+        },
         Effect::Say { say, .. } => matches!(event, Event::Sent { say: other, .. } if other == say),
         Effect::Cancel { .. } | Effect::Abandon { .. } => false,
     }

@@ -48,6 +48,9 @@ impl Done {
     /// What the failure says, and nothing beyond it.
     pub(super) fn regret(&self) -> String {
         let reason = self.text.trim();
+        if reason.starts_with("denied: the person said no") {
+            return "You said no, so I did not do it.".to_owned();
+        }
         let told = |start: &str, sentence: &str| {
             reason
                 .strip_prefix(start)

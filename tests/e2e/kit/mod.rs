@@ -14,7 +14,7 @@ pub(crate) mod tunnel;
 use bridge::Machine;
 use models::{Dialect, FakeModel};
 use person::{PATIENCE, Person};
-use reqwest::{Body, Client, Response};
+use reqwest::{Body, Client, RequestBuilder, Response};
 use runtime::Runtime;
 use serde_json::{Map, Value, json};
 use std::fs;
@@ -213,14 +213,19 @@ impl World {
 
     /// Posts a body to the webhook with the right secret.
     pub(crate) async fn webhook(&self, body: impl Into<Body>) -> Response {
+        let request = self.webhook_request(body);
+        request.send().await.expect("the Worker answers")
+    }
+
+    /// The request that does so; nobody may be there to take it.
+    fn webhook_request(&self, body: impl Into<Body>) -> RequestBuilder {
         let request = self
             .client
             .post(self.url("/telegram/webhook"))
             .header(SECRET_HEADER, WEBHOOK_SECRET);
-        let request = request
+        request
             .header("content-type", "application/json")
-            .body(body);
-        request.send().await.expect("the Worker answers")
+            .body(body)
     }
 
     /// Where this story may leave files.

@@ -14,8 +14,9 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 use tokio::sync::watch;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// No prompt of a test comes near it.
 const REQUEST_LIMIT: usize = 4 * 1024 * 1024;
@@ -44,7 +45,14 @@ pub(crate) enum Next {
     BreaksOff(Reply, usize),
     /// The answer's head comes, then nothing more.
     Stalls,
+    /// The answer begins, and after this many bytes nothing more comes.
+    StallsAfter(Reply, usize),
+    /// The answer comes, but not at once.
+    Ponders(Reply, Duration),
 }
+
+/// A mind of one's own: what it does follows from the request alone, so that whoever asks again is answered alike.
+type Mind = Box<dyn Fn(&Value) -> Next + Send>;
 
 /// What a model says.
 #[derive(Debug, Clone, Default)]
@@ -84,9 +92,9 @@ struct Shared {
     asked: watch::Sender<usize>,
 }
 
-#[derive(Debug)]
 struct Desk {
     script: VecDeque<Next>,
+    mind: Option<Mind>,
     otherwise: Option<Next>,
     cutting: Cutting,
     requests: Vec<Value>,
@@ -102,6 +110,7 @@ impl FakeModel {
         };
         let desk = Desk {
             script: VecDeque::new(),
+            mind: None,
             otherwise: None,
             cutting,
             requests: Vec::new(),
@@ -154,6 +163,12 @@ impl FakeModel {
         self
     }
 
+    /// When its script is at its end, the model does what `mind` makes of the request.
+    pub(crate) fn thinks(&self, mind: impl Fn(&Value) -> Next + Send + 'static) -> &Self {
+        self.shared.desk().mind = Some(Box::new(mind));
+        self
+    }
+
     /// Cuts all further answers this way.
     pub(crate) fn cut(&self, cutting: Cutting) {
         self.shared.desk().cutting = cutting;
@@ -193,6 +208,22 @@ impl Reply {
             text: text.to_owned(),
             calls: Vec::new(),
         }
+    }
+}
+
+impl Desk {
+    /// What becomes of a request: the script goes first.
+    fn next(&mut self, request: &Value) -> Option<Next> {
+        let scripted = self.script.pop_front();
+        scripted
+            .or_else(|| self.mind.as_ref().map(|mind| mind(request)))
+            .or_else(|| self.otherwise.clone())
+    }
+}
+
+impl std::fmt::Debug for Desk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} asked, then {:?}", self.requests.len(), self.script)
     }
 }
 
@@ -268,7 +299,9 @@ async fn serve(
     request: Request,
 ) -> Response {
     let (head, body) = request.into_parts();
-    let body = to_bytes(body, REQUEST_LIMIT).await.unwrap_or_default();
+    let Ok(body) = to_bytes(body, REQUEST_LIMIT).await else {
+        return StatusCode::BAD_REQUEST.into_response(); // who is cut off while asking has asked nothing
+    };
     let request = match shared.judge(&head.method, head.uri.path(), &head.headers, &body) {
         Ok(request) => request,
         Err((status, why)) => {
@@ -282,11 +315,7 @@ async fn serve(
     let (next, cutting, number) = {
         let mut desk = shared.desk();
         desk.requests.push(request.clone());
-        (
-            desk.script.pop_front().or_else(|| desk.otherwise.clone()),
-            desk.cutting,
-            desk.requests.len(),
-        )
+        (desk.next(&request), desk.cutting, desk.requests.len())
     };
     shared.asked.send_replace(number);
     match next {
@@ -301,6 +330,18 @@ async fn serve(
             stream(pieces(&whole, cutting.size).chain(broken))
         }
         Some(Next::Stalls) => stream(stream::pending()),
+        Some(Next::StallsAfter(reply, after)) => {
+            let mut whole = shared.speak(&reply, &request, number, cutting.crlf);
+            whole.truncate(after);
+            stream(pieces(&whole, cutting.size).chain(stream::pending()))
+        }
+        Some(Next::Ponders(reply, pause)) => {
+            sleep(pause).await;
+            stream(pieces(
+                &shared.speak(&reply, &request, number, cutting.crlf),
+                cutting.size,
+            ))
+        }
         Some(Next::Refuses(status)) => shared.refusal(status, "as the script says"),
         Some(Next::Overflows) => shared.refusal(400, dialect::OVERFLOW),
         Some(Next::Resets) => {

@@ -6,6 +6,7 @@ use reqwest::Response;
 use serde_json::{Value, json};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
+use tokio::time::{sleep, timeout};
 
 /// The longest that any answer may take: a bridge's backoff after a restart on two busy cores.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
@@ -98,6 +99,21 @@ impl<'w> Person<'w> {
     pub(crate) async fn delivers(&self, update: &Value) {
         let answer = self.world.webhook(update.to_string()).await;
         acknowledged(answer).await;
+    }
+
+    /// Hands an update to the webhook again and again until it is acknowledged, as Telegram does; a Worker may be down.
+    pub(crate) async fn delivers_until_taken(&self, update: &Value) {
+        let delivering = async {
+            loop {
+                let request = self.world.webhook_request(update.to_string());
+                match request.send().await {
+                    Ok(answer) if answer.status() == 200 => return acknowledged(answer).await,
+                    Ok(_) | Err(_) => sleep(Duration::from_millis(50)).await, // nobody tells when the Worker is back
+                }
+            }
+        };
+        let taken = timeout(PATIENCE, delivering).await;
+        assert!(taken.is_ok(), "the webhook never acknowledged {update}");
     }
 
     /// Waits for the next message that holds `fragment`, in any case of letters.

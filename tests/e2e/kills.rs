@@ -1,0 +1,283 @@
+//! Power cuts at the worst moments, and objects that leave memory in the midst of things: each deed once, each answer once.
+
+use crate::kit::World;
+use crate::kit::bridge::Machine;
+use crate::kit::models::{Next, Reply};
+use crate::kit::person::{PATIENCE, Person};
+use crate::kit::telegram::Deed;
+use futures::join;
+use serde_json::{Value, json};
+use std::collections::{BTreeMap, HashMap};
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::time::{sleep, timeout};
+
+/// How many messages the storm has to carry.
+const MESSAGES: u32 = 30;
+
+/// How often each of the two programs is killed.
+const CUTS: usize = 10;
+
+/// Where the lines go, as the model names it and below the machine's folder.
+const LOG: (&str, &str) = ("playground/log.txt", "log.txt");
+
+#[tokio::test]
+async fn thirty_messages_and_their_deeds_survive_twenty_power_cuts() {
+    let chance = Chance::seeded();
+    let world = World::start("openai/gpt-test").await;
+    let ada = world.owner().await;
+    let mut home = world.machine(&ada, "mac-mini").await;
+    world.openai.thinks(secretary);
+
+    let orders = AtomicUsize::new(0);
+    join!(
+        writes(&ada, chance.fork(1), &orders),
+        cuts_the_worker(&world, chance.fork(2)),
+        cuts_the_bridge(&world, &mut home, chance.fork(3)),
+    );
+    settles(&ada).await;
+
+    let mut lines = lines(&home);
+    lines.sort_unstable();
+    let mut wanted: Vec<String> = (1..=MESSAGES).map(|n| format!("line-{n}")).collect();
+    wanted.sort_unstable();
+    assert_eq!(lines, wanted, "not every line once");
+    let heard = told(&ada);
+    let (mut missing, mut twice) = (vec![], vec![]);
+    for n in 1..=MESSAGES {
+        match heard.get(&n) {
+            None => missing.push(n),
+            Some(1) => {}
+            Some(_) => twice.push(n),
+        }
+    }
+    println!("missing {missing:?}, twice {twice:?}");
+    for deed in ada.messages() {
+        println!("   {:?}", deed.text);
+    }
+    assert_eq!(twice, Vec::<u32>::new(), "answered twice");
+    world.ends_well();
+}
+
+/// The person: all the messages, one after another, each until it is acknowledged, and now and then once more.
+async fn writes(ada: &Person<'_>, mut chance: Chance, taken: &AtomicUsize) {
+    for n in 1..=MESSAGES {
+        sleep(chance.up_to(1_500)).await;
+        let update = ada.text_update(&format!("note line-{n}"));
+        ada.delivers_until_taken(&update).await;
+        if chance.below(5) == 0 {
+            ada.delivers_until_taken(&update).await;
+        }
+        taken.fetch_add(1, Ordering::SeqCst);
+    }
+}
+
+async fn cuts_the_worker(world: &World, mut chance: Chance) {
+    for _ in 0..CUTS {
+        moment(world, &mut chance).await;
+        world.runtime.kill().await;
+        world.runtime.start_again().await;
+    }
+}
+
+async fn cuts_the_bridge(world: &World, home: &mut Machine, mut chance: Chance) {
+    for _ in 0..CUTS {
+        sleep(chance.up_to(2_000)).await;
+        moment(world, &mut chance).await;
+        home.kill().await;
+        home.run();
+    }
+}
+
+/// Waits for one of the moments in which something is under way, and a little longer.
+async fn moment(world: &World, chance: &mut Chance) {
+    let (asked, sent) = (
+        world.openai.requests().len(),
+        world.telegram.attempts("sendMessage").len(),
+    );
+    let something = chance.below(4);
+    let waiting = async {
+        match something {
+            0 => sleep(chance.up_to(400)).await,
+            1 => world.telegram.was_called("sendMessage", sent + 1).await,
+            _ => world.openai.was_asked(asked + 1).await,
+        }
+    };
+    timeout(Duration::from_secs(2), waiting).await.ok(); // nothing may be going on
+    sleep(chance.up_to(40)).await;
+}
+
+/// Waits until nothing is left to be done.
+async fn settles(ada: &Person<'_>) {
+    let settling = async {
+        loop {
+            ada.says("/status").await;
+            let status = ada.hears("Doing:").await;
+            if status.text.contains("nothing at the moment") {
+                return;
+            }
+            sleep(Duration::from_millis(500)).await; // a machine that dials again tells nobody
+        }
+    };
+    let settled = timeout(PATIENCE, settling).await;
+    assert!(settled.is_ok(), "it never came to rest");
+}
+
+/// How often each number was answered.
+fn told(ada: &Person<'_>) -> BTreeMap<u32, usize> {
+    let mut told = BTreeMap::new();
+    for n in ada
+        .messages()
+        .iter()
+        .flat_map(|deed| numbers(&deed.text, "done "))
+    {
+        *told.entry(n).or_default() += 1;
+    }
+    told
+}
+
+fn lines(home: &Machine) -> Vec<String> {
+    let log = fs::read_to_string(home.playground.join(LOG.1)).unwrap_or_default();
+    log.lines().map(str::to_owned).collect()
+}
+
+/// How a line stands, as far as the model can know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Line {
+    /// It was asked for.
+    Wanted,
+    /// It may be in the file or not.
+    Doubtful,
+    /// It is in the file.
+    Written,
+    /// The person knows.
+    Told,
+}
+
+/// A model that writes down what it is asked to, looks when it is in doubt, and says what is done. It goes by the request alone.
+fn secretary(request: &Value) -> Next {
+    let ledger = ledger(request);
+    let all = |wanted: Line| {
+        ledger
+            .iter()
+            .filter(move |(_, line)| **line == wanted)
+            .map(|(n, _)| *n)
+    };
+    let done: Vec<String> = all(Line::Written).map(|n| format!("done {n}.")).collect();
+    let mut reply = Reply::text(&done.join(" "));
+    if all(Line::Doubtful).next().is_some() {
+        reply.calls = vec![("files.read".to_owned(), json!({"path": LOG.0}))];
+    } else {
+        let write = |n| json!({"path": LOG.0, "text": format!("line-{n}\n"), "append": true});
+        reply.calls = all(Line::Wanted)
+            .map(|n| ("files.write".to_owned(), write(n)))
+            .collect();
+    }
+    if reply.text.is_empty() && reply.calls.is_empty() {
+        reply.text = "There is nothing left to do.".to_owned();
+    }
+    Next::Ponders(reply, Duration::from_millis(30))
+}
+
+fn ledger(request: &Value) -> BTreeMap<u32, Line> {
+    let mut ledger = BTreeMap::new();
+    let mut calls = HashMap::new();
+    for message in request["messages"].as_array().expect("a judged request") {
+        let content = message["content"].as_str().unwrap_or_default();
+        match message["role"].as_str() {
+            Some("user") => {
+                for n in numbers(content, "note line-") {
+                    ledger.entry(n).or_insert(Line::Wanted);
+                }
+            }
+            Some("assistant") => {
+                ledger.extend(numbers(content, "done ").map(|n| (n, Line::Told)));
+                for call in message["tool_calls"].as_array().into_iter().flatten() {
+                    let arguments = call["function"]["arguments"].as_str().unwrap_or_default();
+                    calls.insert(&call["id"], numbers(arguments, "line-").next());
+                }
+            }
+            Some("tool") => match calls.get(&message["tool_call_id"]) {
+                Some(Some(n)) => {
+                    ledger.insert(*n, judged(content));
+                }
+                Some(None) | None => looked_up(&mut ledger, content),
+            },
+            Some(_) | None => {}
+        }
+    }
+    ledger
+}
+
+/// What a write's result says about its line.
+fn judged(result: &str) -> Line {
+    if result.contains("added to") {
+        Line::Written
+    } else if result.contains("interrupted") {
+        Line::Doubtful
+    } else {
+        Line::Wanted
+    }
+}
+
+/// What the file's text says about the lines in doubt.
+fn looked_up(ledger: &mut BTreeMap<u32, Line>, text: &str) {
+    let there: Vec<u32> = numbers(text, "line-").collect();
+    for (n, line) in ledger
+        .iter_mut()
+        .filter(|(_, line)| **line == Line::Doubtful)
+    {
+        *line = if there.contains(n) {
+            Line::Written
+        } else {
+            Line::Wanted
+        };
+    }
+}
+
+/// The numbers that follow this prefix.
+fn numbers<'a>(text: &'a str, prefix: &'a str) -> impl Iterator<Item = u32> + use<'a> {
+    text.split(prefix).skip(1).filter_map(|rest| {
+        let end = rest
+            .find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(rest.len());
+        rest[..end].parse().ok()
+    })
+}
+
+/// Chance that can be had again: `BERNARD_SEED` repeats a storm's choices, though not the machine's own timing.
+#[derive(Debug, Clone, Copy)]
+struct Chance(u64);
+
+impl Chance {
+    fn seeded() -> Self {
+        let given = std::env::var("BERNARD_SEED")
+            .ok()
+            .and_then(|seed| seed.parse().ok());
+        let seed = given.unwrap_or_else(|| {
+            let since = SystemTime::now().duration_since(UNIX_EPOCH);
+            u64::from(since.map_or(0, |since| since.subsec_nanos()))
+        });
+        println!("BERNARD_SEED={seed}");
+        Self(seed)
+    }
+
+    /// Another stream of choices from the same seed.
+    fn fork(self, stream: u64) -> Self {
+        Self(self.0 ^ stream.wrapping_mul(0xA076_1D64_78BD_642F))
+    }
+
+    /// `SplitMix64`.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        (z ^ (z >> 31)) % limit
+    }
+
+    fn up_to(&mut self, millis: u64) -> Duration {
+        Duration::from_millis(self.below(millis + 1))
+    }
+}

@@ -1,6 +1,7 @@
 //! The tools that run in the Worker itself, beside the person's memory: one file each.
 
 pub mod memory;
+pub mod results;
 
 use crate::error::Result;
 use crate::user::db::Db;
@@ -21,6 +22,7 @@ pub fn run(
         "memory.remember" => memory::remember(db, conversation, &call.arguments, trust, now),
         "memory.search" => memory::search(db, conversation, &call.arguments),
         "memory.forget" => memory::forget(db, &call.arguments, now),
+        "results.read" => results::read(db, conversation, &call.arguments),
         unknown => Ok(Outcome::failed(format!("no tool `{unknown}` runs here"))),
     }
 }

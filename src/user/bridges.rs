@@ -21,6 +21,9 @@ use serde_json::{Value, json};
 use std::rc::Rc;
 use worker::{Response, WebSocket, WebSocketPair, console_error, console_log};
 
+/// How long a call waits for its machine, in milliseconds.
+const CALL_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
 /// Why a call for the home machine cannot even wait.
 const NO_MACHINE: &str =
     "no machine is paired that can do this; the person can join one with /pair";
@@ -62,6 +65,7 @@ struct CallRow {
     arguments: String,
     bridge: Option<String>,
     session: Option<String>,
+    at: i64,
     ended_at: Option<i64>,
 }
 
@@ -218,6 +222,9 @@ impl Heart {
                 now().into(),
             ],
         )?;
+        if self.deadline(&call.id)? <= now() {
+            return self.too_late(conversation, call);
+        }
         let row = self.open_call(&call.id)?;
         let wished = row.as_ref().and_then(|row| row.bridge.clone());
         if let Some((socket, bridge, session)) = self.socket_for(call, wished.as_deref())? {
@@ -245,6 +252,32 @@ impl Heart {
             },
         };
         self.step(conversation, &event)
+    }
+
+    /// Until when a call may be ordered, in milliseconds since 1970; what was wished for a day ago may not be meant any more.
+    pub(super) fn deadline(&self, call: &CallId) -> Result<i64> {
+        Ok(self.open_call(call)?.map_or_else(now, |row| row.at) + CALL_MILLIS)
+    }
+
+    /// A call that waited a day for its machine is not done, and that is its result.
+    fn too_late(self: &Rc<Self>, conversation: &str, call: &ToolCall) -> Result<()> {
+        let machine = self.name_of_machine_for(call)?;
+        let reason = format!(
+            "{machine} was away for a day, so this was not done; ask the person whether they still want it"
+        );
+        self.step_if(conversation, |db| {
+            db.run(
+                "UPDATE calls SET ended_at = ? WHERE id = ?",
+                &[now().into(), (&call.id.0).into()],
+            )?;
+            let outcome = Outcome::failed(&reason);
+            Ok(Some(Event::Finished {
+                call: call.id.clone(),
+                outcome,
+                at: now(),
+            }))
+        })
+        .map(|_| ())
     }
 
     /// Signs one call and sends it down the socket.
@@ -402,7 +435,7 @@ impl Heart {
 
     fn open_call(&self, call: &CallId) -> Result<Option<CallRow>> {
         let row: Option<CallRow> = self.db.first(
-            "SELECT conversation, tool, arguments, bridge, session, ended_at FROM calls WHERE id = ?",
+            "SELECT conversation, tool, arguments, bridge, session, at, ended_at FROM calls WHERE id = ?",
             &[(&call.0).into()],
         )?;
         Ok(row.filter(|row| row.ended_at.is_none()))

@@ -5,6 +5,7 @@ use super::{CONSOLE, Heart, console, now, store};
 use crate::channels::console::ToPage;
 use crate::error::Result;
 use agent::{Effect, Event};
+use protocol::tools::Place;
 use std::rc::Rc;
 use std::time::Duration;
 use worker::{Delay, console_error};
@@ -97,13 +98,36 @@ impl Heart {
             Delay::from(LOOK).await;
         }
         store::prune(&self.db, now())?;
-        let unfinished = store::outstanding(&self.db)?
-            .iter()
-            .any(|(_, effects)| effects.iter().any(goes_on_by_itself));
-        if unfinished {
-            self.arm_in(BACKSTOP_MILLIS).await;
+        if let Some(at) = self.next_due()? {
+            self.arm_in((at - now()).max(0)).await;
         }
         Ok(())
+    }
+
+    /// When the object must look again by itself, if at all: a person's yes and a machine that comes back announce themselves.
+    fn next_due(&self) -> Result<Option<i64>> {
+        let mut due = None;
+        for (_, effects) in store::outstanding(&self.db)? {
+            for effect in effects {
+                let at = match effect {
+                    Effect::AskModel { .. }
+                    | Effect::Say { .. }
+                    | Effect::Run {
+                        place: Place::Worker,
+                        ..
+                    } => now() + BACKSTOP_MILLIS,
+                    Effect::Run {
+                        call,
+                        place: Place::Bridge,
+                    } => self.deadline(&call.id)?,
+                    Effect::AskPerson { .. } | Effect::Cancel { .. } | Effect::Abandon { .. } => {
+                        continue;
+                    }
+                };
+                due = Some(due.map_or(at, |due: i64| due.min(at)));
+            }
+        }
+        Ok(due)
     }
 
     /// Sets the alarm unless one rings sooner. Setting it writes a row, so it is not moved with each event.
@@ -119,15 +143,6 @@ impl Heart {
             self.alarm_at.set(0);
             console_error!("setting the alarm: {error}");
         }
-    }
-}
-
-/// Whether an effect needs no one else's doing: a person's yes and an absent machine announce themselves.
-fn goes_on_by_itself(effect: &Effect) -> bool {
-    match effect {
-        Effect::AskModel { .. } | Effect::Say { .. } => true,
-        Effect::Run { place, .. } => *place == protocol::tools::Place::Worker,
-        Effect::AskPerson { .. } | Effect::Cancel { .. } | Effect::Abandon { .. } => false,
     }
 }
 

@@ -4,7 +4,8 @@ use crate::kit::World;
 use crate::kit::bridge::Machine;
 use crate::kit::models::{Next, Reply};
 use crate::kit::person::{PATIENCE, Person};
-use crate::kit::telegram::Deed;
+use crate::kit::telegram::{Deed, Failure};
+use futures::future::join_all;
 use futures::join;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
@@ -18,6 +19,9 @@ const MESSAGES: u32 = 30;
 
 /// How often each of the two programs is killed.
 const CUTS: usize = 10;
+
+/// What the person is told about a message of unknown fate.
+const DOUBT: &str = "do not know whether it arrived";
 
 /// Where the lines go, as the model names it and below the machine's folder.
 const LOG: (&str, &str) = ("playground/log.txt", "log.txt");
@@ -57,6 +61,146 @@ async fn thirty_messages_and_their_deeds_survive_twenty_power_cuts() {
         println!("   {:?}", deed.text);
     }
     assert_eq!(twice, Vec::<u32>::new(), "answered twice");
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_message_of_unknown_fate_is_not_sent_again_and_the_person_is_told_so_once() {
+    let world = World::start("openai/gpt-test").await;
+    let ada = world.owner().await;
+    for (n, failure) in [(1, Failure::Ignored), (2, Failure::Unanswered)] {
+        let sent = world.telegram.attempts("sendMessage").len();
+        world.telegram.fails_next("sendMessage", failure);
+        world.openai.then_says(&format!("The answer is {n}."));
+        ada.says("what is the answer?").await;
+        world.telegram.was_called("sendMessage", sent + 1).await;
+        world.runtime.kill().await;
+        world.runtime.start_again().await;
+        ada.says("/status").await;
+        ada.hears(DOUBT).await;
+        let status = ada.hears("Doing:").await;
+        assert!(
+            status
+                .text
+                .contains(&format!("that may not have arrived: {n}")),
+            "{:?} counts no doubts",
+            status.text
+        );
+        assert_eq!(ada.times_heard(DOUBT), n, "one doubt, one notice");
+    }
+    assert_eq!(
+        [1, 2].map(|n| ada.times_heard(&format!("answer is {n}"))),
+        [0, 1],
+        "an answer was sent again"
+    );
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_question_of_unknown_fate_is_asked_again_and_takes_one_answer() {
+    let world = World::start("openai/gpt-test").await;
+    let ada = world.owner().await;
+    let home = world.machine(&ada, "mac-mini").await;
+    let sent = world.telegram.attempts("sendMessage").len();
+    world.telegram.fails_next("sendMessage", Failure::Ignored);
+    world.openai.then(calls("touch", "once.txt"));
+    ada.says("leave a trace").await;
+    world.telegram.was_called("sendMessage", sent + 1).await;
+    world.openai.then_says("It is done.");
+    world.runtime.kill().await;
+    world.runtime.start_again().await;
+    ada.says("/status").await;
+    let question = ada.hears_that("a question", asks).await;
+    ada.presses(&question, "yes").await;
+    ada.hears("It is done.").await;
+    assert!(home.playground.join("once.txt").exists(), "it was not run");
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_command_that_was_cut_off_is_answered_once_when_it_comes_again() {
+    let mut chance = Chance::seeded();
+    let world = World::start("openai/gpt-test").await;
+    let ada = world.owner().await;
+    for round in 1..=8 {
+        let update = ada.text_update("/console");
+        let cut = async {
+            sleep(chance.up_to(12)).await;
+            world.runtime.kill().await;
+        };
+        join!(ada.delivers_in_vain(&update), cut);
+        world.runtime.start_again().await;
+        ada.delivers_until_taken(&update).await;
+        ada.delivers_until_taken(&update).await;
+        ada.hears("/console/sign-in/").await;
+        assert_eq!(ada.times_heard("/console/sign-in/"), round, "more than one");
+    }
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn messages_that_come_at_once_are_each_answered_once() {
+    let world = World::start("openai/gpt-test").await;
+    let ada = world.owner().await;
+    let home = world.machine(&ada, "mac-mini").await;
+    world.openai.thinks(secretary);
+    for round in 0..3 {
+        let messages: Vec<Value> = (1..=4)
+            .map(|n| ada.text_update(&format!("note line-{}", 4 * round + n)))
+            .collect();
+        let twice = messages.iter().chain(&messages);
+        join_all(twice.map(|update| ada.delivers(update))).await;
+        settles(&ada).await;
+    }
+    assert_eq!(lines(&home).len(), 12, "{:?}", lines(&home));
+    assert_eq!(told(&ada), (1..=12).map(|n| (n, 1)).collect());
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_turn_goes_on_wherever_it_stood_when_its_object_left_memory() {
+    let world = World::start("openai/gpt-test").await;
+    let ada = world.owner().await;
+    let home = world.machine(&ada, "mac-mini").await;
+    let user = ada.user_id().await;
+    let leaves_memory = async || world.runtime.hibernate(&user).await;
+
+    leaves_memory().await; // while nothing goes on
+    world.openai.then_says("I am awake.");
+    ada.says("are you there?").await;
+    ada.hears("I am awake.").await;
+
+    world.openai.then(calls("touch", "waited.txt"));
+    ada.says("leave a trace").await;
+    let question = ada.hears_that("a question", asks).await;
+    leaves_memory().await; // while an approval waits
+    world.openai.then_says("It is touched.");
+    ada.presses(&question, "yes").await;
+    ada.hears("It is touched.").await;
+    assert!(
+        home.playground.join("waited.txt").exists(),
+        "it was not run"
+    );
+
+    world.openai.then(calls("sleep", "3"));
+    ada.says("wait a little").await;
+    let question = ada.hears_that("a question", asks).await;
+    let logged = home.log().len();
+    ada.presses(&question, "yes").await;
+    home.logs(logged, &["shell.run"]).await;
+    world.openai.then_says("It has slept.");
+    leaves_memory().await; // while a call runs
+    ada.hears("It has slept.").await;
+
+    let asked = world.openai.requests().len();
+    let begun = Reply::text("This is never heard of again.");
+    world.openai.then(Next::StallsAfter(begun, 400));
+    world.openai.then_says("Once upon a time.");
+    ada.says("tell me a story").await;
+    world.openai.was_asked(asked + 1).await;
+    leaves_memory().await; // while the model speaks
+    ada.hears("Once upon a time.").await;
+    assert_eq!(ada.times_heard("never heard"), 0);
     world.ends_well();
 }
 
@@ -140,6 +284,19 @@ fn told(ada: &Person<'_>) -> BTreeMap<u32, usize> {
 fn lines(home: &Machine) -> Vec<String> {
     let log = fs::read_to_string(home.playground.join(LOG.1)).unwrap_or_default();
     log.lines().map(str::to_owned).collect()
+}
+
+/// A reply without a word: run this program.
+fn calls(program: &str, argument: &str) -> Next {
+    let run = json!({"argv": [program, argument]});
+    Next::Replies(Reply {
+        text: String::new(),
+        calls: vec![("shell.run".to_owned(), run)],
+    })
+}
+
+fn asks(deed: &Deed) -> bool {
+    !deed.buttons.is_empty()
 }
 
 /// How a line stands, as far as the model can know.

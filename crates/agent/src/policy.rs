@@ -78,7 +78,7 @@ mod tests {
             verdict("files.delete"),
             Verdict::Refuse(
                 "there is no tool `files.delete`; the tools are files.list, files.read, files.search, files.write, \
-                 files.send, shell.run, memory.remember, memory.search, memory.forget"
+                 files.send, shell.run, memory.remember, memory.search, memory.forget, results.read"
                     .into()
             )
         );

@@ -36,6 +36,16 @@ pub fn worker_tools() -> Vec<ToolSpec> {
             }),
             &[],
         ),
+        spec(
+            "results.read",
+            Grade::Read,
+            "Read on in a tool's result that was too long to be shown whole.",
+            &json!({
+                "call": {"type": "string", "description": "as named where the result was cut"},
+                "from": {"type": "integer", "minimum": 0, "description": "the character to begin at"},
+            }),
+            &["call"],
+        ),
     ]
 }
 

@@ -101,6 +101,12 @@ impl<'w> Person<'w> {
         acknowledged(answer).await;
     }
 
+    /// Hands an update to a webhook that may be gone before it answers.
+    pub(crate) async fn delivers_in_vain(&self, update: &Value) {
+        let request = self.world.webhook_request(update.to_string());
+        request.send().await.ok(); // whatever became of it, Telegram delivers what was not acknowledged again
+    }
+
     /// Hands an update to the webhook again and again until it is acknowledged, as Telegram does; a Worker may be down.
     pub(crate) async fn delivers_until_taken(&self, update: &Value) {
         let delivering = async {

@@ -85,6 +85,10 @@ pub(crate) enum Failure {
     CantParse,
     /// The connection is reset.
     Reset,
+    /// It is neither done nor answered.
+    Ignored,
+    /// It is done, but never answered.
+    Unanswered,
 }
 
 #[derive(Debug)]
@@ -242,9 +246,12 @@ impl Log {
         let queue = self.failures.get_mut(method)?;
         match queue.front()? {
             Failure::CantParse if !parameters.contains_key("parse_mode") => None,
-            Failure::CantParse | Failure::TooMany(_) | Failure::Broken | Failure::Reset => {
-                queue.pop_front()
-            }
+            Failure::CantParse
+            | Failure::TooMany(_)
+            | Failure::Broken
+            | Failure::Reset
+            | Failure::Ignored
+            | Failure::Unanswered => queue.pop_front(),
         }
     }
 
@@ -268,6 +275,22 @@ async fn serve(
         Ok(read) => read,
         Err(refusal) => return refuse(&refusal),
     };
+    let (answer, is_silent) = treat(&shared, method, parameters, document, &cut);
+    shared.changed.send_modify(|count| *count += 1);
+    if is_silent {
+        std::future::pending::<()>().await; // until the caller hangs up
+    }
+    answer
+}
+
+/// Serves a call or fails it, as ordered; true if its answer is never to be given.
+fn treat(
+    shared: &Shared,
+    method: &str,
+    parameters: Parameters,
+    document: Option<Document>,
+    cut: &Cut,
+) -> (Response, bool) {
     let mut log = shared.log();
     let failure = log.failure(method, &parameters);
     let answer = match failure {
@@ -281,7 +304,8 @@ async fn serve(
             cut.now();
             StatusCode::OK.into_response()
         }
-        None => match log.judge(method, parameters, document) {
+        Some(Failure::Ignored) => StatusCode::OK.into_response(),
+        Some(Failure::Unanswered) | None => match log.judge(method, parameters, document) {
             Ok(result) => json_response(StatusCode::OK, &json!({"ok": true, "result": result})),
             Err(refusal) => {
                 log.offends(
@@ -292,7 +316,8 @@ async fn serve(
             }
         },
     };
-    let status = if matches!(failure, Some(Failure::Reset)) {
+    let is_silent = matches!(failure, Some(Failure::Ignored | Failure::Unanswered));
+    let status = if is_silent || matches!(failure, Some(Failure::Reset)) {
         0
     } else {
         answer.status().as_u16()
@@ -302,9 +327,7 @@ async fn serve(
         at: Instant::now(),
         status,
     });
-    drop(log);
-    shared.changed.send_modify(|count| *count += 1);
-    answer
+    (answer, is_silent)
 }
 
 async fn read(

@@ -175,7 +175,7 @@ fn show(call: &CallId, tool: &ToolName, outcome: &Outcome, trust: Trust) -> Show
     let (text, warning) = text
         .strip_suffix(WARNING)
         .map_or((text, ""), |text| (text, WARNING));
-    let text = cut(text, RESULT_LIMIT);
+    let text = cut(text, RESULT_LIMIT, call);
     let text = match trust {
         Trust::Owner | Trust::Kept => text,
         Trust::Elsewhere => frame::data(&tool.0, label(trust), &text),
@@ -204,8 +204,8 @@ fn label(trust: Trust) -> &'static str {
     }
 }
 
-/// A text's beginning and end, five parts to three, with a note of how much is missing between them.
-fn cut(text: &str, limit: usize) -> String {
+/// A text's beginning and end, five parts to three, with a note of how much is missing between them and how to read it.
+fn cut(text: &str, limit: usize, call: &CallId) -> String {
     let length = text.chars().count();
     if length <= limit {
         return text.to_owned();
@@ -215,7 +215,7 @@ fn cut(text: &str, limit: usize) -> String {
     let at = |n: usize| text.char_indices().nth(n).map_or(text.len(), |(at, _)| at);
     let (head_end, tail_start) = (at(head), at(length - tail));
     format!(
-        "{}\n[… {} of {length} characters are left out here …]\n{}",
+        "{}\n[… {} of {length} characters are left out here; results.read {{\"call\":\"{call}\",\"from\":{head}}} shows them …]\n{}",
         &text[..head_end],
         length - limit,
         &text[tail_start..]
@@ -457,13 +457,14 @@ mod tests {
             "z".repeat(6_000)
         );
         let expected = format!(
-            "{}\n[… 34 of 16034 characters are left out here …]\n{}",
+            "{}\n[… 34 of 16034 characters are left out here; results.read {{\"call\":\"c1\",\"from\":10000}} shows them …]\n{}",
             "é".repeat(10_000),
             "z".repeat(6_000)
         );
-        assert_eq!(cut(&text, RESULT_LIMIT), expected);
+        let call = CallId("c1".into());
+        assert_eq!(cut(&text, RESULT_LIMIT, &call), expected);
         assert_eq!(
-            cut(&"é".repeat(RESULT_LIMIT), RESULT_LIMIT),
+            cut(&"é".repeat(RESULT_LIMIT), RESULT_LIMIT, &call),
             "é".repeat(RESULT_LIMIT)
         );
     }

@@ -126,6 +126,9 @@ impl Heart {
             "start" => (format!("Hello.\n\n{HELP}"), Vec::new()),
             "help" => (HELP.to_owned(), Vec::new()),
             "status" => (self.status(conversation)?, Vec::new()),
+            "stop" if store::load(&self.db, conversation)?.is_idle() => {
+                ("There is nothing to stop.".to_owned(), Vec::new())
+            }
             "stop" => return self.step(conversation, &Event::Stopped { at: now() }),
             "pair" => (self.offer_pairing_in_chat(conversation).await?, Vec::new()),
             "bridges" => self.bridges_card()?,

@@ -9,8 +9,8 @@
 use agent::event::{ModelFailure, Reply, Stop, Usage, Wish};
 use agent::prompt::{Prompt, Shown, Turn};
 use agent::tool;
-use bernard::secret::Secret;
 use bernard::models::{Model, ModelAccess, Piece, UnknownModel, anthropic, openai, parse_chain};
+use bernard::secret::Secret;
 use http::HeaderMap;
 use protocol::call::{CallId, ToolCall, ToolName};
 use serde_json::{Value, json};

@@ -2,9 +2,9 @@
 
 use bernard::channels::telegram::{Garbage, receive};
 use bernard::channels::{Channel, Deed, Inbound};
-use bernard::secret::Secret;
 use bernard::door::Verified;
 use bernard::door::telegram::{BODY_LIMIT, HEADER, TelegramBody, check};
+use bernard::secret::Secret;
 use http::{HeaderMap, HeaderValue};
 use std::collections::BTreeSet;
 use std::path::PathBuf;

@@ -6,7 +6,7 @@ use local_bridge::home::{Broken, Home};
 use local_bridge::journal::Journal;
 use local_bridge::pair;
 use local_bridge::policy::{self, Law, Policy};
-use local_bridge::sandbox::Fence;
+use local_bridge::sandbox::{self, Enclosure, Fence};
 use local_bridge::tunnel::{Timing, Tunnel};
 use protocol::session::Access;
 use std::io::{BufRead, Write};
@@ -50,6 +50,9 @@ enum Command {
     /// What may happen on this machine
     #[command(subcommand)]
     Policy(PolicyCommand),
+    /// Give up what is not named and become a program: how the bridge starts fenced commands
+    #[command(name = "__fenced", hide = true)]
+    Fenced(Enclosure),
 }
 
 #[derive(Debug, Subcommand)]
@@ -80,6 +83,9 @@ enum PolicyCommand {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if let Command::Fenced(enclosure) = &arguments.command {
+        return fenced(enclosure);
+    }
     match obey(arguments) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -87,6 +93,12 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+fn fenced(enclosure: &Enclosure) -> ExitCode {
+    let why = sandbox::enter(enclosure);
+    eprintln!("{}", enclosure.report(&why));
+    ExitCode::from(sandbox::NOT_ENTERED)
 }
 
 fn obey(arguments: Arguments) -> Result<()> {

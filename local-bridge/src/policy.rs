@@ -437,13 +437,14 @@ pub fn init(
     home: &Home,
     roots: &[(String, PathBuf, Access)],
     commands: &[Vec<String>],
+    sandbox: Sandbox,
     force: bool,
 ) -> Result<Policy, Unfit> {
     let path = home.policy();
     if path.exists() && !force {
         return Err(Unfit::Exists(path));
     }
-    let text = template(roots, commands);
+    let text = template(roots, commands, sandbox);
     let policy = Policy::parse(&text, home.path())?;
     home.write("policy.toml", &text)
         .map_err(|error| Unfit::Io {
@@ -461,7 +462,11 @@ pub fn access_word(access: Access) -> &'static str {
     }
 }
 
-fn template(roots: &[(String, PathBuf, Access)], commands: &[Vec<String>]) -> String {
+fn template(
+    roots: &[(String, PathBuf, Access)],
+    commands: &[Vec<String>],
+    sandbox: Sandbox,
+) -> String {
     let quoted = |text: &str| toml::Value::from(text).to_string();
     let mut text = String::from(
         "# What Bernard may do on this machine. What is not named here is denied.\n\
@@ -469,11 +474,18 @@ fn template(roots: &[(String, PathBuf, Access)], commands: &[Vec<String>]) -> St
          # It is reread when you save it. `local-bridge policy check` tells what it means.\n",
     );
     if !commands.is_empty() {
-        text.push_str(
-            "\n# Commands run WITHOUT a sandbox: a command below can reach whatever your account can.\n\
-             # Take the line away, or write \"required\", and commands run fenced in or not at all.\n\
-             sandbox = \"none\"\n",
-        );
+        text.push_str(match sandbox {
+            Sandbox::Required => {
+                "\n# Commands run fenced in by the system's sandbox, or not at all: they reach the folder that they work in,\n\
+                 # no other of your files and no network. \"none\" would let them reach whatever your account can.\n\
+                 sandbox = \"required\"\n"
+            }
+            Sandbox::None => {
+                "\n# Commands run WITHOUT a sandbox: a command below can reach whatever your account can.\n\
+                 # Take the line away, or write \"required\", and commands run fenced in or not at all.\n\
+                 sandbox = \"none\"\n"
+            }
+        });
     }
     text.push_str(
         "\n# Folders. `name` is what Bernard calls it. access = \"read\" looks; \"write\" also changes.\n\
@@ -632,7 +644,7 @@ mod tests {
             Access::Write,
         )];
         let commands = [vec!["ls".to_owned(), "-l".to_owned()]];
-        init(&world.home, &roots, &commands, false).unwrap();
+        init(&world.home, &roots, &commands, Sandbox::None, false).unwrap();
         let policy = Policy::read(&world.home).unwrap();
         assert_eq!(
             policy.summary(),
@@ -644,10 +656,12 @@ mod tests {
             .permissions()
             .mode();
         assert_eq!(mode & 0o777, 0o600);
-        let again = init(&world.home, &roots, &[], false);
+        let again = init(&world.home, &roots, &[], Sandbox::None, false);
         assert!(matches!(again, Err(Unfit::Exists(_))));
-        let policy = init(&world.home, &roots, &[], true).unwrap();
-        assert_eq!(policy.sandbox, Sandbox::Required);
+        for (commands, sandbox) in [(&commands[..], Sandbox::Required), (&[], Sandbox::None)] {
+            let policy = init(&world.home, &roots, commands, sandbox, true).unwrap();
+            assert_eq!(policy.sandbox, Sandbox::Required);
+        }
     }
 
     #[test]

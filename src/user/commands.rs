@@ -83,21 +83,26 @@ impl Heart {
                 })?;
                 Ok(())
             }
+            // Commands and presses may wait for D1. They count as taken when they are done: cut off before that, they come again.
             Deed::Commanded { name, .. } => {
-                if !store::admit(&self.db, &inbound.delivery, now())? {
+                if store::is_admitted(&self.db, &inbound.delivery)? {
                     return Ok(());
                 }
-                self.command(&conversation, &inbound.delivery, &name).await
+                self.command(&conversation, &inbound.delivery, &name)
+                    .await?;
+                store::admit(&self.db, &inbound.delivery, now())?;
+                Ok(())
             }
             Deed::Pressed {
                 action,
                 press,
                 message,
             } => {
-                if !store::admit(&self.db, &inbound.delivery, now())? {
+                if store::is_admitted(&self.db, &inbound.delivery)? {
                     return Ok(());
                 }
                 let told = self.pressed(&conversation, &action).await?;
+                store::admit(&self.db, &inbound.delivery, now())?;
                 self.settle_press(&conversation, &press, &message, told);
                 if conversation == CONSOLE {
                     self.settle_item(&message, told.map(|_| action.as_str()))?;

@@ -156,10 +156,11 @@ impl Heart {
         })
     }
 
-    /// The owner has seen the same words at both ends. False if this machine does not wait for that.
+    /// The owner has seen the same words at both ends. False if this machine is unknown or out. Saying so again is harmless, and
+    /// brings D1 up to date if the first time was cut off.
     pub(super) async fn confirm_bridge(self: &Rc<Self>, id: &str) -> Result<bool> {
         let changed = self.db.changed(
-            "UPDATE bridges SET state = 'active' WHERE id = ? AND state = 'pending' RETURNING 1",
+            "UPDATE bridges SET state = 'active' WHERE id = ? AND state <> 'revoked' RETURNING 1",
             &[id.into()],
         )?;
         if changed {

@@ -47,6 +47,15 @@ pub(super) fn admit(db: &Db, delivery: &str, now: i64) -> Result<bool> {
     )
 }
 
+/// Whether a delivery was noted before.
+pub(super) fn is_admitted(db: &Db, delivery: &str) -> Result<bool> {
+    let row: Option<Count> = db.first(
+        "SELECT count(*) AS count FROM inbox WHERE delivery = ?",
+        &[delivery.into()],
+    )?;
+    Ok(row.is_some_and(|row| row.count > 0))
+}
+
 /// A conversation's machine, a fresh one if nothing was said there yet.
 pub(super) fn load(db: &Db, conversation: &str) -> Result<Conversation> {
     let row: Option<Machine> = db.first(

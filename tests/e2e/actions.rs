@@ -31,7 +31,11 @@ async fn a_text_becomes_a_deed_at_home_and_an_answer_exactly_once() {
     ada.says("read playground/budget.csv").await;
     ada.hears("910").await;
     assert_eq!(
-        [ada.times_heard("playground holds"), ada.times_heard("sea salt")].map(|times| times.min(2)),
+        [
+            ada.times_heard("playground holds"),
+            ada.times_heard("sea salt")
+        ]
+        .map(|times| times.min(2)),
         [1, 1]
     );
     let typing = world
@@ -121,6 +125,33 @@ async fn a_program_runs_after_a_yes_and_not_after_a_no() {
         Vec::<String>::new(),
         "a press was left spinning"
     );
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_stop_ends_what_runs_at_home_and_a_forbidden_program_is_not_even_asked_about() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    let home = world.machine(&ada, "mac-mini").await;
+
+    ada.says("run whoami").await;
+    ada.hears("does not list this command").await;
+
+    ada.says("/stop").await;
+    ada.hears("nothing to stop").await;
+
+    ada.says("run sleep 50").await;
+    let question = ada
+        .hears_that("a question", |deed| {
+            !deed.buttons.is_empty() && deed.text.contains("sleep")
+        })
+        .await;
+    ada.presses(&question, "yes").await;
+    home.logs(0, &["shell.run"]).await;
+    ada.says("stop").await;
+    ada.hears("Stopped.").await;
+    home.logs(0, &["cancelled"]).await;
+    assert!(!home.log().contains("exit code 0"), "the program went on");
     world.ends_well();
 }
 

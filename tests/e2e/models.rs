@@ -141,7 +141,11 @@ async fn failures_are_told(world: &World, model: &FakeModel) {
         (Next::Refuses(404), "model"),
         (Next::Overflows, "more than the model can read"),
     ] {
-        let budgets = if matches!(failure, Next::Overflows) { 3 } else { 1 };
+        let budgets = if matches!(failure, Next::Overflows) {
+            3
+        } else {
+            1
+        };
         for _ in 0..budgets {
             model.then(failure.clone()); // a prompt that is too long is shortened twice before the person is told
         }

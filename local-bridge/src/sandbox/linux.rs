@@ -385,7 +385,13 @@ fn refused_calls(
         Ok::<(), seccompiler::BackendError>(())
     };
     let ne = SeccompCmpOp::Ne;
-    let flag = |flag: i32| (0, SeccompCmpOp::MaskedEq(u64::from(flag.cast_unsigned())), flag);
+    let flag = |flag: i32| {
+        (
+            0,
+            SeccompCmpOp::MaskedEq(u64::from(flag.cast_unsigned())),
+            flag,
+        )
+    };
     some(libc::SYS_clone, &NAMESPACES.map(flag))?;
     // A pair that is connected to itself alone; one of datagrams could be turned to any socket file.
     let kind = |kind: i32| (1, SeccompCmpOp::MaskedEq(0xf), kind);
@@ -418,7 +424,10 @@ fn refused_calls(
         libc::SYS_setpriority,
         &[(0, ne.clone(), 0), (1, ne.clone(), 0)],
     )?;
-    some(libc::SYS_ioprio_set, &[(0, ne.clone(), 1), (1, ne.clone(), 0)])?;
+    some(
+        libc::SYS_ioprio_set,
+        &[(0, ne.clone(), 1), (1, ne.clone(), 0)],
+    )?;
     let other = [argument(0, ne.clone(), 0)?, argument(0, ne, -1)?]; // -1 only asks
     calls.insert(libc::SYS_personality, vec![rule(&other)?]);
     Ok(calls)

@@ -1,8 +1,16 @@
 //! The fence on macOS: a Seatbelt profile that denies everything and then names what is allowed.
 
 use super::Enclosure;
+#[cfg(target_os = "macos")]
+use super::NotEntered;
 use std::fmt::Write as _;
 use std::path::Path;
+#[cfg(target_os = "macos")]
+use std::process::Command;
+
+/// The system's own, whatever `PATH` says.
+#[cfg(target_os = "macos")]
+const SANDBOX: &str = "/usr/bin/sandbox-exec";
 
 /// What every program needs. Metadata is open everywhere, as it is on Linux: names, sizes and dates, never contents.
 const BASE: &str = r#"(version 1)
@@ -41,11 +49,25 @@ const PROGRAMS: [&str; 11] = [
     "/System/Volumes/Preboot/Cryptexes",
 ];
 
+/// The program, yet to be started behind the profile, and what that enforces.
+#[cfg(target_os = "macos")]
+pub(super) fn fenced(enclosure: &Enclosure) -> Result<(Command, String), NotEntered> {
+    enclosure.opened_root()?;
+    if !Path::new(SANDBOX).exists() {
+        return Err(NotEntered::Unfenced(format!("there is no {SANDBOX}")));
+    }
+    let mut command = Command::new(SANDBOX);
+    command
+        .arg("-p")
+        .arg(profile(enclosure))
+        .arg(&enclosure.program);
+    command.args(&enclosure.argv[1..]);
+    let enforces =
+        "files, network, signals and services (Seatbelt), time, open files and file sizes (limits)";
+    Ok((command, enforces.to_owned()))
+}
+
 /// The profile of one enclosure.
-#[cfg_attr(
-    all(test, not(target_os = "macos")),
-    expect(clippy::missing_const_for_fn, reason = "placeholder")
-)]
 pub(super) fn profile(enclosure: &Enclosure) -> String {
     let mut text = BASE.to_owned();
     for folder in PROGRAMS {
@@ -80,4 +102,76 @@ fn allow(text: &mut String, what: &str, how: &str, path: &Path) {
 fn quoted(text: &str) -> String {
     let escaped = text.replace('\\', "\\\\").replace('"', "\\\"");
     format!("\"{escaped}\"")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::ffi::OsString;
+    use std::path::PathBuf;
+
+    fn enclosure(root: &str, writable: bool) -> Enclosure {
+        Enclosure {
+            token: "t".into(),
+            root: Some(PathBuf::from(root)),
+            root_id: Some("1:2".into()),
+            writable,
+            scratch: Some("/Users/anna/.bernard/scratch".into()),
+            program: "/usr/bin/git".into(),
+            tell: false,
+            argv: vec![OsString::from("git")],
+        }
+    }
+
+    /// What the profile allows beyond what every program needs.
+    fn own(enclosure: &Enclosure) -> Vec<String> {
+        let profile = profile(enclosure);
+        let rest = profile.strip_prefix(BASE).unwrap();
+        rest.lines()
+            .skip(PROGRAMS.len())
+            .map(str::to_owned)
+            .collect()
+    }
+
+    #[test]
+    fn a_profile_opens_the_program_the_scratch_folder_and_the_one_root() {
+        let program = r#"(allow file-read* process-exec (literal "/usr/bin/git"))"#;
+        let scratch = r#"(allow file-read* file-write* (subpath "/Users/anna/.bernard/scratch"))"#;
+        let read = r#"(allow file-read* (subpath "/Users/anna/Documents"))"#;
+        let write = r#"(allow file-read* file-write* (subpath "/Users/anna/Documents"))"#;
+        let root = "/Users/anna/Documents";
+        assert_eq!(own(&enclosure(root, false)), [program, scratch, read]);
+        assert_eq!(own(&enclosure(root, true)), [program, scratch, write]);
+    }
+
+    #[test]
+    fn a_path_cannot_write_rules() {
+        let odd = "/Users/anna/a\") (subpath \"/\"))\\";
+        assert_eq!(
+            own(&enclosure(odd, false))[2],
+            r#"(allow file-read* (subpath "/Users/anna/a\") (subpath \"/\"))\\"))"#
+        );
+    }
+
+    #[test]
+    fn a_profile_denies_first_and_opens_neither_homes_nor_the_network_nor_services() {
+        let mut bare = enclosure("", false);
+        bare.root = None;
+        bare.scratch = None;
+        let profile = profile(&bare);
+        assert!(profile.starts_with("(version 1)\n(deny default)\n"));
+        for word in [
+            "/Users",
+            "/private/var/folders",
+            "/Volumes\"",
+            "/private/tmp",
+            "network",
+            "mach-lookup",
+            "(allow default)",
+            "(subpath \"/System\")",
+            "(subpath \"/\")",
+        ] {
+            assert!(!profile.contains(word), "{word}");
+        }
+    }
 }

@@ -162,7 +162,10 @@ impl Fence {
                 format!("commands run fenced in: {}", keeper.enforces)
             }
             (Self::Missing(why), Sandbox::Required) => {
-                format!("commands are refused on this machine: {}", NoFence(why.clone()))
+                format!(
+                    "commands are refused on this machine: {}",
+                    NoFence(why.clone())
+                )
             }
         }
     }
@@ -238,7 +241,9 @@ impl Enclosure {
     fn command(&self, keeper: &Path) -> Command {
         let mut command = Command::new(keeper);
         // One word each: a token may begin with '-'.
-        command.arg("__fenced").arg(format!("--token={}", self.token));
+        command
+            .arg("__fenced")
+            .arg(format!("--token={}", self.token));
         for (name, path) in [("--root", &self.root), ("--scratch", &self.scratch)] {
             if let Some(path) = path {
                 command.arg(name).arg(path);
@@ -267,7 +272,9 @@ impl Enclosure {
         };
         let unfit = |why: String| NotEntered::Unfenced(format!("{}: {why}", path.display()));
         let folder = File::open(path).map_err(|error| unfit(error.to_string()))?;
-        let metadata = folder.metadata().map_err(|error| unfit(error.to_string()))?;
+        let metadata = folder
+            .metadata()
+            .map_err(|error| unfit(error.to_string()))?;
         let id = format!("{}:{}", metadata.dev(), metadata.ino());
         if !metadata.is_dir() || self.root_id.as_deref() != Some(&id) {
             return Err(unfit("another folder has taken its place".to_owned()));
@@ -310,23 +317,35 @@ fn own_program() -> io::Result<PathBuf> {
 
 /// What the fence enforces, in its own words; else why there is none.
 fn tried(keeper: &Path) -> Result<String, String> {
-    let idle = IDLE_PROGRAMS.iter().map(Path::new);
-    let idle = idle.filter(|path| path.exists()).collect::<Vec<_>>();
-    let program = idle.first().ok_or("there is no /bin/true to try it with")?;
+    let mut idle = IDLE_PROGRAMS.into_iter().map(Path::new);
+    let idle = idle
+        .find(|path| path.exists())
+        .ok_or("there is no /bin/true to try it with")?;
+    let (token, output) = tried_with(keeper, idle, &["true"])?;
+    let enforces = judged(&token, &output)?;
+    // Where the restricted process is not ours, it cannot look for itself.
+    let (_, output) = tried_with(keeper, Path::new("/bin/cat"), &["cat", "/etc/hosts"])?;
+    if output.status.success() {
+        return Err("files can be read although the sandbox forbids it".to_owned());
+    }
+    Ok(enforces)
+}
+
+fn tried_with(keeper: &Path, program: &Path, argv: &[&str]) -> Result<(String, Output), String> {
     let enclosure = Enclosure {
         token: random_text().map_err(|error| error.to_string())?,
         root: None,
         root_id: None,
         writable: false,
         scratch: None,
-        program: program.to_path_buf(),
+        program: program.to_owned(),
         tell: true,
-        argv: vec![OsString::from("true")],
+        argv: argv.iter().map(OsString::from).collect(),
     };
     let mut command = enclosure.command(keeper);
     let command = command.env_clear().current_dir("/").stdin(Stdio::null());
     let output = command.output().map_err(|error| error.to_string())?;
-    judged(&enclosure.token, &output)
+    Ok((enclosure.token, output))
 }
 
 fn judged(token: &str, output: &Output) -> Result<String, String> {
@@ -341,4 +360,38 @@ fn judged(token: &str, output: &Output) -> Result<String, String> {
         Some(Unreached::NoFence(NoFence(why)) | Unreached::NotStarted(why)) => why,
         None => "this system offers no sandbox that local-bridge can enforce".to_owned(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_fence_can_say_that_the_program_was_not_reached() {
+        let seal = Seal(Some("word".to_owned()));
+        let unfenced = NotEntered::Unfenced("no Landlock".to_owned());
+        let said = format!("word {unfenced}\n");
+        let broken = Unreached::NoFence(NoFence("no Landlock".to_owned()));
+        assert_eq!(seal.broken(Some(125), &said), Some(broken));
+        let start = NotEntered::NotStarted(io::Error::other("bad format"));
+        let broken = Unreached::NotStarted("bad format".to_owned());
+        let said = format!("word {start}\n");
+        assert_eq!(seal.broken(Some(125), &said), Some(broken));
+        assert_eq!(seal.broken(Some(1), &said), None);
+        assert_eq!(
+            seal.broken(Some(125), "no fence: said by the program"),
+            None
+        );
+        assert_eq!(Seal(None).broken(Some(125), &said), None);
+    }
+
+    #[test]
+    fn a_program_that_only_ends_well_is_no_fence() {
+        // It ends with 0 whatever it is told, and restricts nothing.
+        let missing = "this system offers no sandbox that local-bridge can enforce".to_owned();
+        let fence = Fence::kept_by(Path::new("/bin/true"));
+        assert_eq!(fence, Fence::Missing(missing));
+        assert_eq!(fence.demand(), Sandbox::None);
+        assert!(!fence.allows(Sandbox::Required));
+    }
 }

@@ -2,7 +2,7 @@
 
 use crate::places::{self, NoPlace, Place};
 use crate::policy::{Command as Rule, Policy};
-use crate::sandbox::NoFence;
+use crate::sandbox::{NoFence, Seal, Start, Unreached};
 use crate::tools::Job;
 use protocol::call::Outcome;
 use protocol::tools::ShellRun;
@@ -70,7 +70,7 @@ pub async fn run(job: Job, wanted: ShellRun) -> Outcome {
 
 async fn limited(job: Job, wanted: &ShellRun, limit: Duration) -> Outcome {
     match start(&job, wanted) {
-        Ok(child) => watched(child, job.cancelled, limit).await,
+        Ok((child, seal)) => watched(child, seal, job.cancelled, limit).await,
         Err(NotRun::Place(no)) => no.into(),
         Err(no @ (NotRun::Unlisted(_) | NotRun::Nowhere | NotRun::Fence(_))) => {
             Outcome::denied(no.to_string())
@@ -79,7 +79,7 @@ async fn limited(job: Job, wanted: &ShellRun, limit: Duration) -> Outcome {
     }
 }
 
-fn start(job: &Job, wanted: &ShellRun) -> Result<Child, NotRun> {
+fn start(job: &Job, wanted: &ShellRun) -> Result<(Child, Seal), NotRun> {
     let rule = allowed(&job.policy, &wanted.argv)?;
     let place = folder(&job.policy, &wanted.folder)?;
     let dir = place.open_dir()?;
@@ -89,7 +89,9 @@ fn start(job: &Job, wanted: &ShellRun) -> Result<Child, NotRun> {
     };
     let here = working_folder(&dir).map_err(not_started)?;
     make_scratch(&job.scratch).map_err(not_started)?;
-    let mut command = Command::from(job.fence.command(&job.policy, rule, &job.scratch)?);
+    let sandbox = job.policy.sandbox;
+    let Start { command, seal } = job.fence.command(sandbox, rule, place.root, &job.scratch)?;
+    let mut command = Command::from(command);
     command
         .args(&wanted.argv[1..])
         .current_dir(here)
@@ -103,7 +105,7 @@ fn start(job: &Job, wanted: &ShellRun) -> Result<Child, NotRun> {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    command.spawn().map_err(not_started)
+    Ok((command.spawn().map_err(not_started)?, seal))
     // `dir` is held until here: the child enters it by its number.
 }
 
@@ -146,7 +148,12 @@ fn make_scratch(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-async fn watched(mut child: Child, cancelled: watch::Receiver<bool>, limit: Duration) -> Outcome {
+async fn watched(
+    mut child: Child,
+    seal: Seal,
+    cancelled: watch::Receiver<bool>,
+    limit: Duration,
+) -> Outcome {
     let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
     let flood = Arc::new(Notify::new());
     let out = Output::drain(child.stdout.take(), KEPT_OUT, &flood);
@@ -165,7 +172,23 @@ async fn watched(mut child: Child, cancelled: watch::Receiver<bool>, limit: Dura
     signal(group, Signal::KILL);
     child.wait().await.ok();
     let (out, err) = (out.finish().await, err.finish().await);
+    if let Some(outcome) = unreached(&ending, &seal, &err) {
+        return outcome;
+    }
     told(&ending, limit, &out, &err)
+}
+
+/// The outcome of a command whose program never began.
+fn unreached(ending: &Ending, seal: &Seal, err: &str) -> Option<Outcome> {
+    let Ending::Exited(Ok(status)) = ending else {
+        return None;
+    };
+    Some(match seal.broken(status.code(), err)? {
+        Unreached::NoFence(no) => Outcome::denied(no.to_string()),
+        Unreached::NotStarted(why) => {
+            Outcome::failed(format!("the program cannot be started: {why}"))
+        }
+    })
 }
 
 async fn called_off(mut cancelled: watch::Receiver<bool>) {

@@ -29,6 +29,15 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
+    #[command(flatten)]
+    Owner(OwnerCommand),
+    /// Give up what is not named and become a program: how the bridge starts fenced commands
+    #[command(name = "__fenced", hide = true)]
+    Fenced(Enclosure),
+}
+
+#[derive(Debug, Subcommand)]
+enum OwnerCommand {
     /// Join this machine to a Bernard, with a link from /pair
     Pair {
         /// The link, whole
@@ -50,9 +59,6 @@ enum Command {
     /// What may happen on this machine
     #[command(subcommand)]
     Policy(PolicyCommand),
-    /// Give up what is not named and become a program: how the bridge starts fenced commands
-    #[command(name = "__fenced", hide = true)]
-    Fenced(Enclosure),
 }
 
 #[derive(Debug, Subcommand)]
@@ -83,10 +89,12 @@ enum PolicyCommand {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    if let Command::Fenced(enclosure) = &arguments.command {
-        return fenced(enclosure);
-    }
-    match obey(arguments) {
+    let command = match arguments.command {
+        // Before the home is looked for: a fenced command has no business there.
+        Command::Fenced(enclosure) => return fenced(&enclosure),
+        Command::Owner(command) => command,
+    };
+    match obey(arguments.home, command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("local-bridge: {error:#}");
@@ -101,22 +109,22 @@ fn fenced(enclosure: &Enclosure) -> ExitCode {
     ExitCode::from(sandbox::NOT_ENTERED)
 }
 
-fn obey(arguments: Arguments) -> Result<()> {
-    let home = home(arguments.home)?;
-    match arguments.command {
-        Command::Pair { link, name } => pair(&home, &link, name),
-        Command::Run => run(&home),
-        Command::Status => status(&home),
-        Command::Unpair { yes } => unpair(&home, yes),
-        Command::Policy(PolicyCommand::Init {
+fn obey(given: Option<PathBuf>, command: OwnerCommand) -> Result<()> {
+    let home = home(given)?;
+    match command {
+        OwnerCommand::Pair { link, name } => pair(&home, &link, name),
+        OwnerCommand::Run => run(&home),
+        OwnerCommand::Status => status(&home),
+        OwnerCommand::Unpair { yes } => unpair(&home, yes),
+        OwnerCommand::Policy(PolicyCommand::Init {
             root,
             name,
             access,
             command,
             force,
         }) => init(&home, &root, name, &access, &command, force),
-        Command::Policy(PolicyCommand::Check) => check(&home),
-        Command::Policy(PolicyCommand::Show) => show(&home),
+        OwnerCommand::Policy(PolicyCommand::Check) => check(&home),
+        OwnerCommand::Policy(PolicyCommand::Show) => show(&home),
     }
 }
 
@@ -196,7 +204,11 @@ fn status(home: &Home) -> Result<()> {
     }
     println!("connected: {}", connection(home)?);
     match Law::open(home) {
-        Ok(mut law) => println!("policy: {}", law.current().summary()),
+        Ok(mut law) => {
+            let policy = law.current();
+            println!("policy: {}", policy.summary());
+            println!("sandbox: {}", Fence::find().told(policy.sandbox));
+        }
         Err(error) => println!("policy: broken, so local-bridge will not start: {error}"),
     }
     match Journal::look(&home.journal())? {
@@ -268,21 +280,25 @@ fn init(
     };
     let words = |command: &String| command.split_whitespace().map(str::to_owned).collect();
     let commands: Vec<Vec<String>> = commands.iter().map(words).collect();
-    let policy = policy::init(home, &[(name, root, access)], &commands, force)?;
+    let fence = Fence::find();
+    let roots = [(name, root, access)];
+    let policy = policy::init(home, &roots, &commands, fence.demand(), force)?;
     println!("wrote {}", home.policy().display());
-    println!("{}", policy.details());
+    explain(&policy, &fence);
     Ok(())
 }
 
 fn check(home: &Home) -> Result<()> {
     let policy = Policy::read(home)?;
-    println!("{}", policy.details());
-    if let Some(why) = Fence::find().shortfall(policy.sandbox)
-        && !policy.commands.is_empty()
-    {
-        println!("commands are refused on this machine: {why}");
-    }
+    explain(&policy, &Fence::find());
     Ok(())
+}
+
+fn explain(policy: &Policy, fence: &Fence) {
+    println!("{}", policy.details());
+    if !policy.commands.is_empty() {
+        println!("{}", fence.told(policy.sandbox));
+    }
 }
 
 fn show(home: &Home) -> Result<()> {

@@ -381,15 +381,6 @@ impl Policy {
             let program = command.program.display();
             lines.push(format!("command {} … = {program}", command.argv.join(" ")));
         }
-        if !self.commands.is_empty() {
-            lines.push(match self.sandbox {
-                Sandbox::Required => "commands run in a sandbox or not at all".to_owned(),
-                Sandbox::None => {
-                    "commands run WITHOUT a sandbox, with all that your account can reach"
-                        .to_owned()
-                }
-            });
-        }
         lines.push("everything else is denied".to_owned());
         lines.join("\n")
     }

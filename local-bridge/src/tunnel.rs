@@ -231,7 +231,11 @@ impl Tunnel {
 
     /// Connects, again and again, until it is stopped.
     pub async fn run(mut self) {
-        tracing::info!("policy: {}", self.law.current().summary());
+        let policy = self.law.current();
+        tracing::info!("policy: {}", policy.summary());
+        if !policy.commands.is_empty() {
+            tracing::info!("{}", self.fence.told(policy.sandbox));
+        }
         let (mut failures, mut stop) = (0, self.stop.clone());
         loop {
             let begun = Instant::now();

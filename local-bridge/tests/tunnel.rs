@@ -4,7 +4,7 @@
 use futures::{SinkExt, StreamExt};
 use local_bridge::home::{Home, Pairing, State};
 use local_bridge::journal::Journal;
-use local_bridge::policy;
+use local_bridge::policy::{self, Sandbox};
 use local_bridge::tunnel::{Backoff, Timing, Tunnel};
 use protocol::call::{CallId, FileRef, Outcome, ToolName};
 use protocol::chunk::{Chunk, WINDOW};

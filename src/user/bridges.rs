@@ -41,6 +41,8 @@ enum Phase {
     Challenged { nonce: String },
     /// It has proven itself; `seq` is the last warrant's.
     Ready { session: String, seq: u64 },
+    /// It was closed. One whose other end is dead never answers that, and stays among the sockets.
+    Over,
 }
 
 #[derive(Deserialize)]
@@ -418,9 +420,16 @@ impl Heart {
         }
     }
 
-    fn close_bridge(&self, id: &str, code: u16, why: &str) {
+    pub(super) fn close_bridge(&self, id: &str, code: u16, why: &str) {
         for socket in self.state.get_websockets_with_tag(BRIDGE_TAG) {
             if line(&socket).is_ok_and(|line| line.bridge == id) {
+                let over = Line {
+                    bridge: id.to_owned(),
+                    phase: Phase::Over,
+                };
+                if let Err(error) = set_line(&socket, &over) {
+                    console_error!("a closed socket may still be taken for an open one: {error}");
+                }
                 let _ = socket.close(Some(code), Some(why)); // a socket that is closing already is what we want
             }
         }
@@ -646,6 +655,9 @@ fn ready(socket: &WebSocket) -> Result<(String, String)> {
             phase: Phase::Challenged { .. },
             ..
         } => Err(Error::Violation("work before proof".into())),
+        Line {
+            phase: Phase::Over, ..
+        } => Err(Error::Violation("work after the end".into())),
     }
 }
 

@@ -418,3 +418,24 @@ fn mark(db: &Db, id: &str, state: &str, provider: Option<&str>, attempts: i64) -
         &[id.into(), state.into(), provider.into(), attempts.into(), now().into()],
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_in_doubt_is_told_of_once_and_a_doubt_is_not() {
+        let text = Content::Text {
+            text: "It is noon.".into(),
+            buttons: Vec::new(),
+        };
+        let say = SayId("a-1-s1".into());
+        let notice = doubt(&say, &text, &Delivery::Unknown);
+        let Some(Event::Notice { say: told, .. }) = &notice else {
+            panic!("nobody is told: {notice:?}")
+        };
+        assert_eq!(doubt(&say, &text, &Delivery::Unknown), notice);
+        assert_eq!(doubt(told, &text, &Delivery::Unknown), None);
+        assert_eq!(doubt(&say, &text, &Delivery::Delivered), None);
+    }
+}

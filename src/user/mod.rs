@@ -1,6 +1,6 @@
 //! One person's Durable Object: its doors. Each thing that arrives becomes an [`Event`](agent::Event) for the agent, or an errand done here.
 //!
-//! *Decide, save, act* is in [`step`]; what each effect does is in [`perform`]; the rest is one file an idea.
+//! *Decide, save, act* is in `step.rs`; what each effect does is in `perform.rs`; the rest is one file an idea.
 
 mod bridges;
 mod commands;

@@ -1,6 +1,6 @@
 //! Joining a machine: the link, the proofs, the owner's word that both ends show the same six words. And letting one go.
 
-use super::{BRIDGE_TAG, CONSOLE, Heart, now, store};
+use super::{CONSOLE, Heart, now, store};
 use crate::channels::console::PairingOffer;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
@@ -178,11 +178,7 @@ impl Heart {
             "UPDATE bridges SET state = 'revoked' WHERE id = ? AND state <> 'revoked' RETURNING 1",
             &[id.into()],
         )?;
-        for socket in self.state.get_websockets_with_tag(BRIDGE_TAG) {
-            if self.state.get_tags(&socket).iter().any(|tag| tag == id) {
-                socket.close(Some(CLOSE_REVOKED), Some("revoked by its owner"))?;
-            }
-        }
+        self.close_bridge(id, CLOSE_REVOKED, "revoked by its owner");
         if changed {
             Directory::new(&self.env)?
                 .set_bridge(&self.user(), id, "revoked", now())

@@ -5,12 +5,12 @@ use crate::kit::bridge::Machine;
 use crate::kit::models::{Next, Reply};
 use crate::kit::person::{PATIENCE, Person};
 use crate::kit::telegram::{Deed, Failure};
+use crate::kit::tunnel::Tunnel;
 use futures::future::join_all;
 use futures::join;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::{sleep, timeout};
 
@@ -19,6 +19,9 @@ const MESSAGES: u32 = 30;
 
 /// How often each of the two programs is killed.
 const CUTS: usize = 10;
+
+/// What the answer to `/console` holds.
+const LINK: &str = "/console/sign-in/";
 
 /// What the person is told about a message of unknown fate.
 const DOUBT: &str = "do not know whether it arrived";
@@ -34,13 +37,12 @@ async fn thirty_messages_and_their_deeds_survive_twenty_power_cuts() {
     let mut home = world.machine(&ada, "mac-mini").await;
     world.openai.thinks(secretary);
 
-    let orders = AtomicUsize::new(0);
     join!(
-        writes(&ada, chance.fork(1), &orders),
+        writes(&ada, chance.fork(1)),
         cuts_the_worker(&world, chance.fork(2)),
         cuts_the_bridge(&world, &mut home, chance.fork(3)),
     );
-    settles(&ada).await;
+    let status = settles(&ada).await;
 
     let mut lines = lines(&home);
     lines.sort_unstable();
@@ -48,19 +50,16 @@ async fn thirty_messages_and_their_deeds_survive_twenty_power_cuts() {
     wanted.sort_unstable();
     assert_eq!(lines, wanted, "not every line once");
     let heard = told(&ada);
-    let (mut missing, mut twice) = (vec![], vec![]);
-    for n in 1..=MESSAGES {
-        match heard.get(&n) {
-            None => missing.push(n),
-            Some(1) => {}
-            Some(_) => twice.push(n),
-        }
-    }
-    println!("missing {missing:?}, twice {twice:?}");
-    for deed in ada.messages() {
-        println!("   {:?}", deed.text);
-    }
-    assert_eq!(twice, Vec::<u32>::new(), "answered twice");
+    let twice: Vec<_> = heard.iter().filter(|(_, times)| **times > 1).collect();
+    assert_eq!(twice, [], "answered twice");
+    let missing: Vec<u32> = (1..=MESSAGES).filter(|n| !heard.contains_key(n)).collect();
+    let doubts = ada.times_heard(DOUBT);
+    let looks = home.log().matches("files.read").count();
+    println!("not heard: {missing:?}, doubts told: {doubts}, looks: {looks}; {status:?}");
+    assert!(
+        missing.is_empty() || (doubts > 0 && status.contains("may not have arrived")),
+        "{missing:?} were never answered, and nobody said so"
+    );
     world.ends_well();
 }
 
@@ -118,7 +117,7 @@ async fn a_question_of_unknown_fate_is_asked_again_and_takes_one_answer() {
 }
 
 #[tokio::test]
-async fn a_command_that_was_cut_off_is_answered_once_when_it_comes_again() {
+async fn a_command_that_was_cut_off_is_taken_when_it_comes_again() {
     let mut chance = Chance::seeded();
     let world = World::start("openai/gpt-test").await;
     let ada = world.owner().await;
@@ -132,9 +131,69 @@ async fn a_command_that_was_cut_off_is_answered_once_when_it_comes_again() {
         world.runtime.start_again().await;
         ada.delivers_until_taken(&update).await;
         ada.delivers_until_taken(&update).await;
-        ada.hears("/console/sign-in/").await;
-        assert_eq!(ada.times_heard("/console/sign-in/"), round, "more than one");
+        let is_end = |deed: &Deed| [LINK, DOUBT].iter().any(|end| deed.text.contains(end));
+        ada.hears_that("a link, or a doubt about one", is_end).await;
+        let links = ada.times_heard(LINK);
+        assert!(links <= round, "{links} links for {round} commands");
+        assert!(links + ada.times_heard(DOUBT) >= round, "one was lost");
     }
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_yes_to_a_machine_that_was_cut_off_counts_when_it_comes_again() {
+    let mut chance = Chance::seeded();
+    let world = World::start("openai/gpt-test").await;
+    let ada = world.owner().await;
+    for round in 1..=5 {
+        let mut machine = Machine::new(world.folder(), &format!("machine-{round}"));
+        let question = world.asks_to_pair(&ada, &machine, None).await;
+        let yes = question
+            .buttons
+            .iter()
+            .find(|(_, action)| action.starts_with("pair:yes:"));
+        let (_, action) = yes.expect("a way to say yes");
+        let update = ada.press_update(&question, action);
+        let cut = async {
+            sleep(chance.up_to(8)).await;
+            world.runtime.kill().await;
+        };
+        join!(ada.delivers_in_vain(&update), cut);
+        world.runtime.start_again().await;
+        ada.delivers_until_taken(&update).await;
+        machine.run();
+        machine.logs(0, &["connected to"]).await;
+    }
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_program_that_a_power_cut_ended_is_reported_and_not_run_again() {
+    let world = World::start("openai/gpt-test").await;
+    let ada = world.owner().await;
+    let mut home = world.machine(&ada, "mac-mini").await;
+    world.openai.then(calls("sleep", "5"));
+    ada.says("wait a little").await;
+    let question = ada.hears_that("a question", asks).await;
+    let logged = home.log().len();
+    world.openai.then_says("I do not know how that ended.");
+    ada.presses(&question, "yes").await;
+    home.logs(logged, &["shell.run"]).await;
+    home.kill().await;
+    home.run();
+    ada.hears("how that ended").await;
+
+    let requests = world.openai.requests();
+    let messages = requests.last().and_then(|last| last["messages"].as_array());
+    let result = messages
+        .and_then(|messages| messages.last())
+        .and_then(|result| result["content"].as_str())
+        .expect("a tool's result");
+    assert!(
+        result.contains("whether it took effect is not known"),
+        "{result}"
+    );
+    assert_eq!(home.log().matches(": shell.run").count(), 1, "it ran again");
     world.ends_well();
 }
 
@@ -163,9 +222,8 @@ async fn a_turn_goes_on_wherever_it_stood_when_its_object_left_memory() {
     let ada = world.owner().await;
     let home = world.machine(&ada, "mac-mini").await;
     let user = ada.user_id().await;
-    let leaves_memory = async || world.runtime.hibernate(&user).await;
 
-    leaves_memory().await; // while nothing goes on
+    world.runtime.hibernate(&user).await; // while nothing goes on
     world.openai.then_says("I am awake.");
     ada.says("are you there?").await;
     ada.hears("I am awake.").await;
@@ -173,7 +231,7 @@ async fn a_turn_goes_on_wherever_it_stood_when_its_object_left_memory() {
     world.openai.then(calls("touch", "waited.txt"));
     ada.says("leave a trace").await;
     let question = ada.hears_that("a question", asks).await;
-    leaves_memory().await; // while an approval waits
+    world.runtime.hibernate(&user).await; // while an approval waits
     world.openai.then_says("It is touched.");
     ada.presses(&question, "yes").await;
     ada.hears("It is touched.").await;
@@ -182,30 +240,44 @@ async fn a_turn_goes_on_wherever_it_stood_when_its_object_left_memory() {
         "it was not run"
     );
 
-    world.openai.then(calls("sleep", "3"));
-    ada.says("wait a little").await;
-    let question = ada.hears_that("a question", asks).await;
-    let logged = home.log().len();
-    ada.presses(&question, "yes").await;
-    home.logs(logged, &["shell.run"]).await;
-    world.openai.then_says("It has slept.");
-    leaves_memory().await; // while a call runs
-    ada.hears("It has slept.").await;
-
     let asked = world.openai.requests().len();
     let begun = Reply::text("This is never heard of again.");
     world.openai.then(Next::StallsAfter(begun, 400));
     world.openai.then_says("Once upon a time.");
     ada.says("tell me a story").await;
     world.openai.was_asked(asked + 1).await;
-    leaves_memory().await; // while the model speaks
+    // While the model speaks. The runtime keeps an object that holds a stream open, so it takes a crash; nobody writes after it.
+    world.runtime.kill().await;
+    world.runtime.start_again().await;
     ada.hears("Once upon a time.").await;
     assert_eq!(ada.times_heard("never heard"), 0);
     world.ends_well();
 }
 
+#[tokio::test]
+async fn a_line_that_is_dead_at_one_end_only_swallows_no_call() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    let tunnel = Tunnel::to(&world.runtime.url).await;
+    let home = world.machine_behind(&ada, "mac-mini", &tunnel).await;
+    ada.says("list playground").await;
+    ada.hears("notes.txt").await;
+
+    for round in 1..=2 {
+        let logged = home.log().len();
+        tunnel.lose();
+        ada.says("read playground/notes.txt").await; // it is sent down the dead line, or waits
+        home.logs(logged, &["connected to"]).await;
+        ada.hears("sea salt").await;
+        ada.says("read playground/budget.csv").await;
+        ada.hears("910").await;
+        assert_eq!(ada.times_heard("sea salt"), round, "it was answered twice");
+    }
+    world.ends_well();
+}
+
 /// The person: all the messages, one after another, each until it is acknowledged, and now and then once more.
-async fn writes(ada: &Person<'_>, mut chance: Chance, taken: &AtomicUsize) {
+async fn writes(ada: &Person<'_>, mut chance: Chance) {
     for n in 1..=MESSAGES {
         sleep(chance.up_to(1_500)).await;
         let update = ada.text_update(&format!("note line-{n}"));
@@ -213,7 +285,6 @@ async fn writes(ada: &Person<'_>, mut chance: Chance, taken: &AtomicUsize) {
         if chance.below(5) == 0 {
             ada.delivers_until_taken(&update).await;
         }
-        taken.fetch_add(1, Ordering::SeqCst);
     }
 }
 
@@ -228,7 +299,12 @@ async fn cuts_the_worker(world: &World, mut chance: Chance) {
 async fn cuts_the_bridge(world: &World, home: &mut Machine, mut chance: Chance) {
     for _ in 0..CUTS {
         sleep(chance.up_to(2_000)).await;
-        moment(world, &mut chance).await;
+        if chance.below(2) == 0 {
+            moment(world, &mut chance).await;
+        } else {
+            begins_to_write(home).await;
+            sleep(chance.up_to(4)).await;
+        }
         home.kill().await;
         home.run();
     }
@@ -249,23 +325,34 @@ async fn moment(world: &World, chance: &mut Chance) {
         }
     };
     timeout(Duration::from_secs(2), waiting).await.ok(); // nothing may be going on
-    sleep(chance.up_to(40)).await;
+    sleep(chance.up_to(80)).await;
 }
 
-/// Waits until nothing is left to be done.
-async fn settles(ada: &Person<'_>) {
+/// Waits until the bridge has taken another write in hand.
+async fn begins_to_write(home: &Machine) {
+    let logged = home.log().len();
+    let beginning = async {
+        while !home.log()[logged..].contains("files.write") {
+            sleep(Duration::from_millis(1)).await; // a file tells nobody when it grows
+        }
+    };
+    timeout(Duration::from_secs(2), beginning).await.ok(); // nothing may be going on
+}
+
+/// Waits until nothing is left to be done, and gives the status that says so.
+async fn settles(ada: &Person<'_>) -> String {
     let settling = async {
         loop {
             ada.says("/status").await;
             let status = ada.hears("Doing:").await;
             if status.text.contains("nothing at the moment") {
-                return;
+                return status.text;
             }
             sleep(Duration::from_millis(500)).await; // a machine that dials again tells nobody
         }
     };
     let settled = timeout(PATIENCE, settling).await;
-    assert!(settled.is_ok(), "it never came to rest");
+    settled.expect("it comes to rest")
 }
 
 /// How often each number was answered.
@@ -332,7 +419,7 @@ fn secretary(request: &Value) -> Next {
             .collect();
     }
     if reply.text.is_empty() && reply.calls.is_empty() {
-        reply.text = "There is nothing left to do.".to_owned();
+        reply = Reply::text("There is nothing left to do.");
     }
     Next::Ponders(reply, Duration::from_millis(30))
 }

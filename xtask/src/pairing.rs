@@ -18,6 +18,9 @@ use crate::{
 /// A command to try: whatever arguments it is given, it only tells which system this is.
 const COMMAND: &str = "uname";
 
+/// What a policy written here comes with; one from before is put aside and written again.
+const TERMS: &str = "(commands fenced in)";
+
 /// The bridge's own folder, and what the policy in it was written for.
 pub(crate) struct Home {
     folder: PathBuf,
@@ -52,7 +55,7 @@ impl Home {
     /// Lets the bridge touch one folder, unless its policy names that one already.
     pub(crate) fn allow(&self, workspace: &Workspace, screen: &Screen, root: &Path) -> Result<()> {
         let policy = self.folder.join("policy.toml");
-        let wanted = root.display().to_string();
+        let wanted = format!("{} {TERMS}", root.display());
         if policy.is_file() && stamped(&self.rooted, &wanted) {
             return Ok(());
         }

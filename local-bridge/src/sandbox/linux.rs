@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::io;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -31,11 +31,12 @@ const NEWEST: ABI = ABI::V10;
 const PROGRAMS: [&str; 6] = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/lib32"];
 
 /// The few files of `/etc` that programs need to start and to tell the time. No accounts, no hosts, no keys.
-const SETTINGS: [&str; 4] = [
+const SETTINGS: [&str; 5] = [
     "/etc/ld.so.cache",
     "/etc/localtime",
     "/etc/timezone",
     "/etc/locale.alias",
+    "/etc/gitconfig", // git will not begin where it is there and cannot be read
 ];
 
 /// Devices that hold nothing.
@@ -82,7 +83,9 @@ fn enforced(abi: i32) -> String {
 }
 
 fn restrict_files(enclosure: &Enclosure, root: Option<File>) -> Result<i32, String> {
-    let landlock = |error: RulesetError| format!("this kernel's Landlock does not do: {error}");
+    let landlock = |error: RulesetError| {
+        format!("this kernel has no Landlock with rules for TCP (Linux 6.7): {error}")
+    };
     let mut rules = ruleset().map_err(landlock)?;
     let mut allow = |opened: io::Result<Option<OwnedFd>>, rights: Rights| -> Result<(), String> {
         let Some(opened) = opened.map_err(|error| error.to_string())? else {
@@ -273,10 +276,8 @@ const REFUSED: &[i64] = &[
     libc::SYS_fchownat,
     libc::SYS_setxattr,
     libc::SYS_lsetxattr,
-    libc::SYS_fsetxattr,
     libc::SYS_removexattr,
     libc::SYS_lremovexattr,
-    libc::SYS_fremovexattr,
     FCHMODAT2,
     SETXATTRAT,
     REMOVEXATTRAT,
@@ -347,10 +348,15 @@ const REFUSED_HERE: &[i64] = &[
 ];
 
 #[cfg(not(target_arch = "x86_64"))]
-const REFUSED_HERE: &[i64] = &[libc::SYS_kexec_file_load];
+const REFUSED_HERE: &[i64] = &[294]; // kexec_file_load; musl has no name for it
 
 /// A command that may change files may change modes, owners and times of files that it has open, which Landlock has let it open.
-const ON_OPEN_FILES: [i64; 2] = [libc::SYS_fchmod, libc::SYS_fchown];
+const ON_OPEN_FILES: [i64; 4] = [
+    libc::SYS_fchmod,
+    libc::SYS_fchown,
+    libc::SYS_fsetxattr,
+    libc::SYS_fremovexattr,
+];
 
 const NAMESPACES: [i32; 8] = [
     libc::CLONE_NEWNS,
@@ -449,4 +455,44 @@ fn argument(
 /// The call names a file, rather than one that is open.
 fn named_file() -> Result<SeccompCondition, seccompiler::BackendError> {
     SeccompCondition::new(1, SeccompCmpArgLen::Qword, SeccompCmpOp::Ne, 0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn what_is_refused_is_refused_by_its_second_number_too() {
+        let calls = every_abi(refused_calls(true).unwrap());
+        for (name, call, own) in [
+            ("socket", 41, 41),
+            ("ptrace", 101, 521),
+            ("ioctl", 16, 514),
+            ("process_vm_readv", 310, 539),
+        ] {
+            let second = 0x4000_0000 + own;
+            assert!(calls.contains_key(&call), "{name}");
+            assert_eq!(calls.get(&second), calls.get(&call), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_command_that_only_looks_changes_not_even_modes_and_dates() {
+        let refused = |writable: bool, call: i64| {
+            let rules = refused_calls(writable).unwrap().remove(&call);
+            rules.is_some_and(|rules| rules.is_empty())
+        };
+        for call in ON_OPEN_FILES.into_iter().chain([libc::SYS_utimensat]) {
+            assert!(refused(false, call), "{call}");
+            assert!(!refused(true, call), "{call}");
+        }
+        assert!(refused(true, libc::SYS_fchmodat));
+    }
+
+    #[test]
+    fn a_kernel_that_lets_signals_through_is_said_to() {
+        assert!(enforced(4).contains("(Landlock 4), signals NOT (that needs Linux 6.12)"));
+        assert!(enforced(7).contains("(Landlock 7), signals, no sockets"));
+    }
 }

@@ -73,7 +73,7 @@ impl Machine {
             .to_str()
             .expect("temporary folders have plain names");
         let policy = format!(
-            "sandbox = \"none\"\n\n[[root]]\nname = \"playground\"\npath = {path:?}\naccess = \"write\"\n{COMMANDS}"
+            "sandbox = \"required\"\n\n[[root]]\nname = \"playground\"\npath = {path:?}\naccess = \"write\"\n{COMMANDS}"
         );
         let mut options = OpenOptions::new();
         let file = options

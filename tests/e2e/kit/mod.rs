@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
-use telegram::FakeTelegram;
+use telegram::{Deed, FakeTelegram};
 use tempfile::TempDir;
 use tunnel::Tunnel;
 
@@ -157,6 +157,17 @@ impl World {
 
     /// Pairs as a person does: a link from the chat, six words at both ends, a yes.
     async fn pair(&self, person: &Person<'_>, machine: &Machine, tunnel: Option<&Tunnel>) {
+        let question = self.asks_to_pair(person, machine, tunnel).await;
+        person.presses(&question, "match").await;
+    }
+
+    /// The same up to the question whether the words match.
+    pub(crate) async fn asks_to_pair(
+        &self,
+        person: &Person<'_>,
+        machine: &Machine,
+        tunnel: Option<&Tunnel>,
+    ) -> Deed {
         person.says("/pair").await;
         let offer = person.hears("bernard://pair?").await;
         let link = offer
@@ -194,7 +205,7 @@ impl World {
             foreign, None,
             "a button that has nothing to do with pairing"
         );
-        person.presses(&question, "match").await;
+        question
     }
 
     /// A sign-in link for the console, asked for in the chat.

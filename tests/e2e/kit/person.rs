@@ -59,9 +59,14 @@ impl<'w> Person<'w> {
 
     /// Presses a button by its action, be it one that the bot never offered.
     pub(crate) async fn presses_action(&self, on: &Deed, action: &str) {
+        self.delivers(&self.press_update(on, action)).await;
+    }
+
+    /// An update with a press of a button, as Telegram publishes it.
+    pub(crate) fn press_update(&self, on: &Deed, action: &str) -> Value {
         let press = format!("press-{}", self.world.telegram.new_id());
         self.world.telegram.expects_press(&press);
-        let update = json!({
+        json!({
             "update_id": self.world.telegram.new_id(),
             "callback_query": {
                 "id": press,
@@ -70,8 +75,7 @@ impl<'w> Person<'w> {
                 "chat_instance": "-3141592653589793",
                 "data": action,
             },
-        });
-        self.delivers(&update).await;
+        })
     }
 
     /// An update with a text from this person, as Telegram publishes it.

@@ -22,6 +22,8 @@ pub(crate) struct Tunnel {
 struct Wire {
     whole: bool,
     cuts: u32,
+    /// How often the bridge's half alone was cut.
+    losses: u32,
 }
 
 impl Tunnel {
@@ -43,6 +45,7 @@ impl Tunnel {
         let state = watch::Sender::new(Wire {
             whole: true,
             cuts: 0,
+            losses: 0,
         });
         let accepted = Arc::new(AtomicUsize::new(0));
         let task = tokio::spawn(accept(
@@ -65,12 +68,18 @@ impl Tunnel {
         self.state.send_modify(|wire| wire.cuts += 1);
     }
 
+    /// Cuts every connection at the bridge's end only: the Worker does not learn of it, as when Wi-Fi is lost.
+    pub(crate) fn lose(&self) {
+        self.state.send_modify(|wire| wire.losses += 1);
+    }
+
     /// Cuts every connection and lets no new one through.
     pub(crate) fn close(&self) {
         self.state.send_modify(|wire| {
             *wire = Wire {
                 whole: false,
                 cuts: wire.cuts + 1,
+                ..*wire
             }
         });
     }
@@ -103,7 +112,7 @@ async fn accept(
         let wire = *state.borrow_and_update();
         if wire.whole {
             accepted.fetch_add(1, Ordering::SeqCst);
-            tokio::spawn(carry(near, target, state, wire.cuts));
+            tokio::spawn(carry(near, target, state, wire));
         }
     }
 }
@@ -112,13 +121,17 @@ async fn carry(
     mut near: TcpStream,
     target: SocketAddr,
     mut state: watch::Receiver<Wire>,
-    cuts: u32,
+    begun: Wire,
 ) {
     let Ok(mut far) = TcpStream::connect(target).await else {
         return;
     };
+    let mut watching = state.clone();
     tokio::select! {
-        _ = copy_bidirectional(&mut near, &mut far) => {}
-        _ = state.wait_for(|wire| wire.cuts > cuts) => {}
+        _ = copy_bidirectional(&mut near, &mut far) => return,
+        _ = state.wait_for(|wire| wire.cuts > begun.cuts) => return,
+        _ = watching.wait_for(|wire| wire.losses > begun.losses) => {}
     }
+    drop(near);
+    let _held = (far, state.wait_for(|wire| wire.cuts > begun.cuts).await);
 }

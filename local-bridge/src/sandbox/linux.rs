@@ -8,7 +8,6 @@ use landlock::{
 };
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
-use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,

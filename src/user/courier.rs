@@ -24,11 +24,17 @@ const MESSAGE_LIMIT: Duration = Duration::from_secs(30);
 /// How long a file may take: 50 MB over a slow line.
 const FILE_LIMIT: Duration = Duration::from_mins(5);
 
-/// How often a message that was clearly not taken is tried again.
-const TRIES: i64 = 8;
+/// How long a message that was clearly not taken is tried again, in milliseconds: a day.
+const PATIENCE_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 /// The longest that is waited between two tries, in seconds, unless the provider asks for more.
-const LONGEST_WAIT: u64 = 60;
+const LONGEST_WAIT: u64 = 15 * 60;
+
+/// The longest that is waited while the object stays awake, in seconds; what takes longer is left to the alarm.
+const SHORT_WAIT: u64 = 5;
+
+/// How much too early an alarm may ring, in milliseconds.
+const TICK_MILLIS: i64 = 500;
 
 /// How often the typing sign is renewed: Telegram shows it for five seconds.
 const TYPING: Duration = Duration::from_millis(4_500);
@@ -40,6 +46,18 @@ const TYPING_TIMES: u32 = 60;
 struct Sending {
     state: String,
     attempts: i64,
+    next_at: i64,
+    at: i64,
+}
+
+/// What became of a parcel's earlier tries.
+enum Before {
+    /// It is over.
+    Settled(Delivery),
+    /// It waits for its time.
+    Held,
+    /// It may be sent now.
+    Due { attempts: i64, since: i64 },
 }
 
 /// One request's worth of something to send.
@@ -58,9 +76,12 @@ impl Heart {
     /// Sends what a conversation has to say, oldest first, until nothing is left.
     pub(super) async fn deliver(self: &Rc<Self>, conversation: &str) -> Result<()> {
         while let Some((say, content)) = self.next_to_say(conversation)? {
-            let delivery = match conversation.split_once(':') {
+            let fate = match conversation.split_once(':') {
                 Some(("telegram", chat)) => self.deliver_to_telegram(chat, &say, &content).await?,
-                Some(_) | None => self.deliver_to_pages(&say, &content)?,
+                Some(_) | None => Some(self.deliver_to_pages(&say, &content)?),
+            };
+            let Some(delivery) = fate else {
+                return Ok(()); // held: the alarm comes back to it, and what follows keeps its place behind it
             };
             if let Some(notice) = doubt(&say, &content, &delivery) {
                 self.step(conversation, &notice)?; // before the message counts as sent, so that no crash falls between the two
@@ -79,14 +100,7 @@ impl Heart {
 
     fn next_to_say(&self, conversation: &str) -> Result<Option<(SayId, Content)>> {
         let outstanding = store::load(&self.db, conversation)?.outstanding();
-        Ok(outstanding.into_iter().find_map(|effect| match effect {
-            Effect::Say { say, content } => Some((say, content)),
-            Effect::AskModel { .. }
-            | Effect::Run { .. }
-            | Effect::AskPerson { .. }
-            | Effect::Cancel { .. }
-            | Effect::Abandon { .. } => None,
-        }))
+        Ok(first_to_say(&outstanding).map(|(say, content)| (say.clone(), content.clone())))
     }
 
     /// A page shows what is in the rows: stored is delivered.
@@ -105,7 +119,7 @@ impl Heart {
         chat: &str,
         say: &SayId,
         content: &Content,
-    ) -> Result<Delivery> {
+    ) -> Result<Option<Delivery>> {
         match content {
             Content::Text { text, buttons } => self.send_words(chat, &say.0, text, buttons).await,
             Content::File { call, file } => {
@@ -122,7 +136,7 @@ impl Heart {
         id: &str,
         text: &str,
         buttons: &[Button],
-    ) -> Result<Delivery> {
+    ) -> Result<Option<Delivery>> {
         let chunks = markup::chunks_telegram(text);
         let mut fate = Delivery::Delivered;
         for (n, chunk) in chunks.iter().enumerate() {
@@ -135,12 +149,12 @@ impl Heart {
                 )
                 .await?;
             match delivery {
-                Delivery::Delivered => {}
-                Delivery::Unknown => fate = delivery, // the rest is not in doubt
-                Delivery::Refused { .. } => return Ok(delivery),
+                Some(Delivery::Delivered) => {}
+                Some(Delivery::Unknown) => fate = Delivery::Unknown, // the rest is not in doubt
+                Some(Delivery::Refused { .. }) | None => return Ok(delivery),
             }
         }
-        Ok(fate)
+        Ok(Some(fate))
     }
 
     /// Asks the person about a call, once: a question that was sent is not sent again after a restart.
@@ -182,7 +196,7 @@ impl Heart {
             return Ok(());
         };
         let asked = self.send_words(chat, &id, &text, &buttons).await?;
-        if asked == Delivery::Unknown {
+        if asked == Some(Delivery::Unknown) {
             // Unseen, the question would hold the turn up for ever; seen twice, it still takes one answer.
             let again = format!("{id}:again");
             self.send_words(chat, &again, &text, &buttons).await?;
@@ -191,77 +205,98 @@ impl Heart {
         Ok(())
     }
 
-    /// Sends one parcel unless it was sent before. A request that may have arrived is not sent again: that is [`Delivery::Unknown`].
+    /// Sends one parcel unless it was sent before; `None` if it is held for later. A request that may have arrived is not sent
+    /// again: that is [`Delivery::Unknown`].
     async fn send_once(
         self: &Rc<Self>,
         chat: &str,
         id: &str,
         parcel: &Parcel<'_>,
-    ) -> Result<Delivery> {
+    ) -> Result<Option<Delivery>> {
         let Some(api) = self.config.telegram() else {
-            return Ok(Delivery::Refused {
-                reason: "TELEGRAM_BOT_TOKEN is not set".into(),
-            });
+            let reason = "TELEGRAM_BOT_TOKEN is not set".into();
+            return Ok(Some(Delivery::Refused { reason }));
         };
-        let row: Option<Sending> = self.db.first(
-            "SELECT state, attempts FROM sendings WHERE id = ?",
-            &[id.into()],
-        )?;
-        let mut attempts = 0;
-        if let Some(row) = row {
-            match row.state.as_str() {
-                "sent" => return Ok(Delivery::Delivered),
-                "refused" => {
-                    return Ok(Delivery::Refused {
-                        reason: "refused before".into(),
-                    });
-                }
-                "sending" | "unknown" => {
-                    mark(&self.db, id, "unknown", None, row.attempts)?;
-                    return Ok(Delivery::Unknown);
-                }
-                _ => attempts = row.attempts,
-            }
-        }
+        let (mut attempts, since) = match self.sent_before(id)? {
+            Before::Settled(delivery) => return Ok(Some(delivery)),
+            Before::Held => return Ok(None),
+            Before::Due { attempts, since } => (attempts, since),
+        };
         loop {
             attempts += 1;
             mark(&self.db, id, "sending", None, attempts)?;
             let wait = match self.send_parcel(&api, chat, parcel).await {
                 Answer::Ok { message_id } => {
                     mark(&self.db, id, "sent", message_id.as_deref(), attempts)?;
-                    return Ok(Delivery::Delivered);
+                    return Ok(Some(Delivery::Delivered));
                 }
                 Answer::Blocked(reason) | Answer::Refused(reason) => {
-                    console_error!("telegram refused {id}: {reason}");
-                    mark(&self.db, id, "refused", None, attempts)?;
-                    return Ok(Delivery::Refused { reason });
+                    return self.refused(id, attempts, reason).map(Some);
                 }
                 Answer::CannotParse => {
-                    mark(&self.db, id, "refused", None, attempts)?;
-                    return Ok(Delivery::Refused {
-                        reason: "its markup was refused".into(),
-                    });
+                    return self
+                        .refused(id, attempts, "its markup was refused".into())
+                        .map(Some);
                 }
                 Answer::Unclear(reason) => {
                     console_error!("telegram may or may not have taken {id}: {reason}");
                     mark(&self.db, id, "unknown", None, attempts)?;
-                    return Ok(Delivery::Unknown);
+                    return Ok(Some(Delivery::Unknown));
                 }
                 Answer::RetryAfter(seconds) => seconds,
                 Answer::Broken(reason) => {
-                    console_log!("telegram is broken: {reason}");
-                    (1 << attempts.min(6)).min(LONGEST_WAIT)
+                    console_log!("telegram did not take {id}: {reason}");
+                    backoff(attempts)
                 }
             };
-            mark(&self.db, id, "held", None, attempts)?;
-            if attempts >= TRIES {
-                mark(&self.db, id, "refused", None, attempts)?;
-                return Ok(Delivery::Refused {
-                    reason: "Telegram was not to be had".into(),
-                });
+            if now() - since > PATIENCE_MILLIS {
+                return self
+                    .refused(id, attempts, "Telegram was not to be had for a day".into())
+                    .map(Some);
+            }
+            let millis = i64::try_from(wait).unwrap_or(i64::MAX / 1000) * 1000;
+            hold(&self.db, id, attempts, now() + millis)?;
+            if wait > SHORT_WAIT {
+                self.arm_in(millis).await;
+                return Ok(None);
             }
             Delay::from(Duration::from_secs(wait)).await;
         }
+    }
+
+    fn refused(&self, id: &str, attempts: i64, reason: String) -> Result<Delivery> {
+        console_error!("telegram refused {id}: {reason}");
+        mark(&self.db, id, "refused", None, attempts)?;
+        Ok(Delivery::Refused { reason })
+    }
+
+    /// What became of earlier tries. One that was under way when its object went is a try of unknown fate.
+    fn sent_before(&self, id: &str) -> Result<Before> {
+        let row: Option<Sending> = self.db.first(
+            "SELECT state, attempts, next_at, at FROM sendings WHERE id = ?",
+            &[id.into()],
+        )?;
+        let Some(row) = row else {
+            return Ok(Before::Due {
+                attempts: 0,
+                since: now(),
+            });
+        };
+        Ok(match row.state.as_str() {
+            "sent" => Before::Settled(Delivery::Delivered),
+            "refused" => Before::Settled(Delivery::Refused {
+                reason: "refused before".into(),
+            }),
+            "sending" | "unknown" => {
+                mark(&self.db, id, "unknown", None, row.attempts)?;
+                Before::Settled(Delivery::Unknown)
+            }
+            _ if row.next_at > now() + TICK_MILLIS => Before::Held,
+            _ => Before::Due {
+                attempts: row.attempts,
+                since: row.at,
+            },
+        })
     }
 
     async fn send_parcel(self: &Rc<Self>, api: &Api, chat: &str, parcel: &Parcel<'_>) -> Answer {
@@ -411,9 +446,61 @@ fn is_refused_connection(error: &worker::Error) -> bool {
     text.contains("Connection refused") || text.contains("connect() failed") || text.contains("DNS")
 }
 
+/// How long to wait after so many tries, in seconds: twice as long each time up to a quarter of an hour, less or more by a random
+/// quarter, so that what was held together is not sent together.
+fn backoff(attempts: i64) -> u64 {
+    let whole = (1_u64 << attempts.clamp(1, 10)).min(LONGEST_WAIT);
+    let roll = random_bytes::<1>().map_or(128, |[byte]| u64::from(byte));
+    whole * (192 + roll / 2) / 256
+}
+
+/// Notes that nothing was taken, and when to try again.
+fn hold(db: &Db, id: &str, attempts: i64, next_at: i64) -> Result<()> {
+    db.run(
+        "UPDATE sendings SET state = 'held', attempts = ?, next_at = ? WHERE id = ?",
+        &[attempts.into(), next_at.into(), id.into()],
+    )
+}
+
+fn first_to_say(outstanding: &[Effect]) -> Option<(&SayId, &Content)> {
+    outstanding.iter().find_map(|effect| match effect {
+        Effect::Say { say, content } => Some((say, content)),
+        Effect::AskModel { .. }
+        | Effect::Run { .. }
+        | Effect::AskPerson { .. }
+        | Effect::Cancel { .. }
+        | Effect::Abandon { .. } => None,
+    })
+}
+
+/// Whether the first thing that a conversation has to say is held.
+pub(super) fn is_held(db: &Db, outstanding: &[Effect]) -> Result<bool> {
+    let Some((say, _)) = first_to_say(outstanding) else {
+        return Ok(false);
+    };
+    // A text goes out in parts, named by its id and their number.
+    db.changed(
+        "SELECT 1 FROM sendings WHERE state = 'held' AND (id = ?1 OR substr(id, 1, length(?1) + 1) = ?1 || '#')",
+        &[(&say.0).into()],
+    )
+}
+
+/// When the first of the held messages wants to be tried again.
+pub(super) fn held_until(db: &Db) -> Result<Option<i64>> {
+    #[derive(Deserialize)]
+    struct Due {
+        at: Option<i64>,
+    }
+    let row: Option<Due> = db.first(
+        "SELECT min(next_at) AS at FROM sendings WHERE state = 'held'",
+        &[],
+    )?;
+    Ok(row.and_then(|row| row.at))
+}
+
 fn mark(db: &Db, id: &str, state: &str, provider: Option<&str>, attempts: i64) -> Result<()> {
     db.run(
-        "INSERT INTO sendings (id, state, provider, attempts, at) VALUES (?, ?, ?, ?, ?)
+        "INSERT INTO sendings (id, state, provider, attempts, next_at, at) VALUES (?, ?, ?, ?, 0, ?)
          ON CONFLICT (id) DO UPDATE SET state = excluded.state, provider = excluded.provider, attempts = excluded.attempts",
         &[id.into(), state.into(), provider.into(), attempts.into(), now().into()],
     )

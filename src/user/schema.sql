@@ -40,6 +40,7 @@ CREATE TABLE IF NOT EXISTS sendings (
   state    TEXT NOT NULL CHECK (state IN ('sending', 'held', 'sent', 'unknown', 'refused')),
   provider TEXT,
   attempts INTEGER NOT NULL,
+  next_at  INTEGER NOT NULL,
   at       INTEGER NOT NULL
 ) STRICT;
 

@@ -1,7 +1,7 @@
 //! Decide, save, act. Nothing here is `async` between loading and saving, so no two events can interleave in one object.
 
 use super::db::Db;
-use super::{CONSOLE, Heart, console, now, store};
+use super::{CONSOLE, Heart, console, courier, now, store};
 use crate::channels::console::ToPage;
 use crate::error::Result;
 use agent::{Effect, Event};
@@ -106,10 +106,12 @@ impl Heart {
 
     /// When the object must look again by itself, if at all: a person's yes and a machine that comes back announce themselves.
     fn next_due(&self) -> Result<Option<i64>> {
-        let mut due = None;
+        let mut due = courier::held_until(&self.db)?;
         for (_, effects) in store::outstanding(&self.db)? {
+            let held = courier::is_held(&self.db, &effects)?;
             for effect in effects {
                 let at = match effect {
+                    Effect::Say { .. } if held => continue, // its own time counts, or that of the one before it
                     Effect::AskModel { .. }
                     | Effect::Say { .. }
                     | Effect::Run {

@@ -5,6 +5,7 @@
 mod kit;
 
 mod actions;
+mod attacks;
 mod doors;
 mod kills;
 mod memory;

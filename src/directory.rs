@@ -6,6 +6,9 @@ use serde::Deserialize;
 use wasm_bindgen::JsValue;
 use worker::{D1Database, D1PreparedStatement, Env};
 
+/// How long links that do not work any more are kept, in milliseconds.
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
 /// The database of who is who.
 pub struct Directory(D1Database);
 
@@ -99,6 +102,11 @@ impl Directory {
     /// Keeps a sign-in link's hash.
     pub async fn open_sign_in(&self, hash: &str, user: &str, expires_at: i64) -> Result<()> {
         self.run(
+            "DELETE FROM sign_in_links WHERE expires_at < ?",
+            &[number(expires_at - DAY_MILLIS)],
+        )
+        .await?;
+        self.run(
             "INSERT INTO sign_in_links (hash, user_id, expires_at) VALUES (?, ?, ?)",
             &[hash.into(), user.into(), number(expires_at)],
         )
@@ -131,6 +139,8 @@ impl Directory {
         expires_at: i64,
         now: i64,
     ) -> Result<()> {
+        self.run("DELETE FROM sessions WHERE expires_at < ?", &[number(now)])
+            .await?;
         self.run(
             "INSERT INTO sessions (hash, user_id, expires_at) VALUES (?, ?, ?)",
             &[hash.into(), user.into(), number(expires_at)],
@@ -156,6 +166,11 @@ impl Directory {
 
     /// Says which person's object judges a pairing.
     pub async fn open_pairing(&self, id: &str, user: &str, expires_at: i64) -> Result<()> {
+        self.run(
+            "DELETE FROM pairings WHERE expires_at < ?",
+            &[number(expires_at - DAY_MILLIS)],
+        )
+        .await?;
         self.run(
             "INSERT INTO pairings (id, user_id, expires_at) VALUES (?, ?, ?)",
             &[id.into(), user.into(), number(expires_at)],

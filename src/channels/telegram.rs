@@ -213,10 +213,7 @@ fn written(delivery: String, message: Message) -> Result<Option<Inbound>, Garbag
         return Ok(None);
     }
     let (sender, sender_name) = (from.id.to_string(), from.name());
-    let (chat, at) = (
-        message.chat.id.to_string(),
-        message.date.saturating_mul(1000),
-    );
+    let (chat, at) = (message.chat.id.to_string(), millis(message.date));
     Ok(message.deed().map(|deed| Inbound {
         delivery,
         channel: Channel::Telegram,
@@ -244,7 +241,7 @@ fn pressed(delivery: String, query: CallbackQuery) -> Option<Inbound> {
             press: query.id,
             message: message.message_id.to_string(),
         },
-        at: message.date.saturating_mul(1000),
+        at: millis(message.date),
     })
 }
 
@@ -333,6 +330,12 @@ fn command(text: &str) -> Option<(String, String)> {
         (1..=32).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
     };
     (word(name) && word(bot)).then(|| (name.to_ascii_lowercase(), argument.trim().to_owned()))
+}
+
+/// A date of Telegram's, in seconds, as milliseconds; one that no row could hold is the nearest that one can.
+fn millis(date: i64) -> i64 {
+    const LAST: i64 = 1 << 52;
+    date.saturating_mul(1000).clamp(0, LAST)
 }
 
 /// Where requests go, and the token that rides in their paths.

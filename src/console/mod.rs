@@ -73,6 +73,21 @@ const SAFE: &[(&str, &str)] = &[
     ("cache-control", "no-store"),
 ];
 
+/// Gives an answer that is no file of ours what every answer of the console carries. A WebSocket's answer is left as it is.
+pub fn hardened(response: Response) -> Result<Response> {
+    if response.status_code() == 101 {
+        return Ok(response);
+    }
+    let headers = Headers::new();
+    for (name, value) in response.headers().entries() {
+        headers.append(&name, &value)?;
+    }
+    for (name, value) in SAFE {
+        headers.set(name, value)?;
+    }
+    Ok(response.with_headers(headers))
+}
+
 /// The policy for a file: an inline style is allowed by its hash, so the sign-in page needs no second request.
 fn policy(text: &str) -> String {
     let Some(style) = text

@@ -284,7 +284,7 @@ impl Reader {
         if self.end.is_some() {
             return None;
         }
-        match serde_json::from_str(&event.data) {
+        match wire::read(&event.data) {
             Ok(event) => self.told(event),
             Err(error) => {
                 let reason = format!("the stream holds an event that cannot be read: {error}");

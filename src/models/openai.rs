@@ -333,7 +333,7 @@ impl Reader {
         let broken = |error: serde_json::Error| ModelFailure::Network {
             reason: format!("the stream holds an event that cannot be read: {error}"),
         };
-        let value: Value = match serde_json::from_str(&event.data) {
+        let value: Value = match wire::read(&event.data) {
             Ok(value) => value,
             Err(error) => return vec![self.fail(broken(error))],
         };

@@ -4,6 +4,7 @@ use agent::event::{ModelFailure, Wish};
 use agent::prompt::{Prompt, Turn};
 use http::HeaderMap;
 use protocol::call::ToolName;
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 /// The longest tool name that every provider takes.
@@ -365,6 +366,46 @@ fn is_key(stretch: &str) -> bool {
     (begins && stretch.len() > 8) || stretch.split(['-', '_']).any(dense)
 }
 
+/// Reads an event's JSON. Half a character, which a server that cuts between the two halves of an emoji escapes, reads as `\u{fffd}`:
+/// it would otherwise cost the whole answer.
+pub(super) fn read<T: DeserializeOwned>(data: &str) -> serde_json::Result<T> {
+    serde_json::from_str(data).or_else(|_| serde_json::from_str(&without_halves(data)))
+}
+
+fn without_halves(json: &str) -> String {
+    let unit = |at: usize| {
+        let digits = json.get(at..at + 6)?.strip_prefix("\\u")?;
+        u16::from_str_radix(digits, 16).ok()
+    };
+    let (mut whole, mut at) = (String::with_capacity(json.len()), 0);
+    while let Some(next) = json
+        .get(at..)
+        .and_then(|rest| rest.find('\\'))
+        .map(|found| at + found)
+    {
+        whole.push_str(&json[at..next]);
+        let pair = (unit(next), unit(next + 6));
+        at = next
+            + match pair {
+                (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) => 12,
+                (Some(_), _) => 6,
+                (None, _) => json[next + 1..]
+                    .chars()
+                    .next()
+                    .map_or(1, |escaped| 1 + escaped.len_utf8()),
+            };
+        match pair {
+            (Some(0xd800..=0xdbff), Some(0xdc00..=0xdfff)) | (None, _) => {
+                whole.push_str(&json[next..at]);
+            }
+            (Some(0xd800..=0xdfff), _) => whole.push_str("\\ufffd"),
+            (Some(_), _) => whole.push_str(&json[next..at]),
+        }
+    }
+    whole.push_str(json.get(at..).unwrap_or_default());
+    whole
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -418,5 +459,17 @@ mod tests {
                 "x".repeat(64)
             ]
         );
+    }
+
+    #[test]
+    fn half_a_character_costs_only_itself() {
+        let read = |json: &str| read::<String>(json).unwrap();
+        assert_eq!(read(r#""a\ud83d b""#), "a\u{fffd} b");
+        assert_eq!(read(r#""\udd80\ud83d""#), "\u{fffd}\u{fffd}");
+        assert_eq!(
+            read(r#""\ud83d\ud83e\udd80\u00e9\n\\ud83d""#),
+            "\u{fffd}🦀é\n\\ud83d"
+        );
+        assert!(super::read::<String>(r#""broken \u12"#).is_err());
     }
 }

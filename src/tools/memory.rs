@@ -6,12 +6,16 @@ use agent::{Entry, Line, Trust};
 use protocol::call::Outcome;
 use serde::Deserialize;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// The longest fact, in characters: a sentence or two, not a document.
 const FACT_LIMIT: usize = 1_000;
 
 /// How many facts and messages a search shows.
 const SHOWN: i64 = 8;
+
+/// How many different words a search looks for: the ranking costs their number squared where they are common.
+const QUERY_WORDS: usize = 16;
 
 /// How much of an earlier message a search shows, in characters.
 const SNIPPET: usize = 300;
@@ -231,14 +235,23 @@ fn match_any(query: &str) -> Option<String> {
         "a", "about", "and", "do", "i", "is", "know", "me", "my", "of", "the", "to", "what", "you",
         "your",
     ];
-    let words: Vec<String> = query
+    let words: BTreeSet<String> = query
+        .chars()
+        .take(FACT_LIMIT)
+        .collect::<String>()
         .split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
         .map(str::to_lowercase)
         .filter(|word| !COMMON.contains(&word.as_str()))
         .map(|word| format!("\"{word}\" *"))
         .collect();
-    (!words.is_empty()).then(|| words.join(" OR "))
+    (!words.is_empty()).then(|| {
+        words
+            .into_iter()
+            .take(QUERY_WORDS)
+            .collect::<Vec<_>>()
+            .join(" OR ")
+    })
 }
 
 #[cfg(test)]
@@ -254,5 +267,14 @@ mod tests {
         );
         assert_eq!(match_any("what do you know about me?"), None);
         assert_eq!(match_any(" ?! "), None);
+        assert_eq!(match_any(&"b ".repeat(5_000)), Some("\"b\" *".into()));
+        let many = (0..500)
+            .map(|n| n.to_string())
+            .collect::<Vec<_>>()
+            .join(" ");
+        assert_eq!(
+            match_any(&many).unwrap().matches(" OR ").count(),
+            QUERY_WORDS - 1
+        );
     }
 }

@@ -1,6 +1,7 @@
 //! The machines' sockets: who is there, the proof both ways, orders out, results and files in.
 
 use super::files::Arrived;
+use super::line::{Line, Phase, hang_up, is_alive, line, ready, send, set_line};
 use super::{BRIDGE_TAG, Heart, now};
 use crate::channels::console::{Bridge, BridgeState};
 use crate::error::{Error, Result};
@@ -14,12 +15,18 @@ use protocol::token::{self, Binding, Kind, LIFE_SECONDS};
 use protocol::tools::ShellRun;
 use protocol::warrant::{CANCEL, Receipt, Warrant};
 use protocol::{
-    CLOSE_REPLACED, CLOSE_VIOLATION, ToBridge, ToWorker, VERSION, read_frame, write_frame,
+    CLOSE_REPLACED, CLOSE_VIOLATION, LEASE_SECONDS, ToBridge, ToWorker, VERSION, read_frame,
 };
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 use serde_json::{Value, json};
 use std::rc::Rc;
 use worker::{Response, WebSocket, WebSocketPair, console_error, console_log};
+
+/// The close code for a connection that should be made again.
+const CLOSE_AGAIN: u16 = 1012;
+
+/// The most of an outcome's text that is kept, in characters: the results of sixteen calls must fit into one row of 2 MB.
+const OUTCOME_LIMIT: usize = 100_000;
 
 /// How long a call waits for its machine, in milliseconds.
 const CALL_MILLIS: i64 = 24 * 60 * 60 * 1000;
@@ -27,23 +34,6 @@ const CALL_MILLIS: i64 = 24 * 60 * 60 * 1000;
 /// Why a call for the home machine cannot even wait.
 const NO_MACHINE: &str =
     "no machine is paired that can do this; the person can join one with /pair";
-
-/// What a bridge's socket carries through hibernation.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-struct Line {
-    bridge: String,
-    phase: Phase,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Phase {
-    /// It has been challenged.
-    Challenged { nonce: String },
-    /// It has proven itself; `seq` is the last warrant's.
-    Ready { session: String, seq: u64 },
-    /// It was closed. One whose other end is dead never answers that, and stays among the sockets.
-    Over,
-}
 
 #[derive(Deserialize)]
 struct BridgeRow {
@@ -97,11 +87,13 @@ impl Heart {
                 },
             },
         )?;
-        pair.server
-            .send_with_str(write_frame(&ToBridge::Challenge {
+        send(
+            &pair.server,
+            &ToBridge::Challenge {
                 version: VERSION,
                 nonce,
-            }))?;
+            },
+        )?;
         Ok(Response::from_websocket(pair.client)?)
     }
 
@@ -144,6 +136,9 @@ impl Heart {
                 size,
             } => {
                 ready(socket)?;
+                if self.is_over(&call)? {
+                    return Ok(()); // it was called off while the file was on its way: without credit, no more comes
+                }
                 if self.open_call(&call)?.is_none() {
                     return Err(Error::Violation(
                         "a file for a call that nobody ordered".into(),
@@ -199,7 +194,11 @@ impl Heart {
             socket,
             &Line {
                 bridge: line.bridge.clone(),
-                phase: Phase::Ready { session, seq: 0 },
+                phase: Phase::Ready {
+                    session,
+                    seq: 0,
+                    at: now(),
+                },
             },
         )?;
         self.db.run(
@@ -239,6 +238,7 @@ impl Heart {
                 &[(&bridge).into(), (&session).into(), (&call.id.0).into()],
             )?;
             self.keep_typing(conversation);
+            self.watch(&call.id)?;
             return Ok(());
         }
         let event = match self.machine_for(call, wished.as_deref())? {
@@ -253,12 +253,37 @@ impl Heart {
                 at: now(),
             },
         };
+        self.watch(&call.id)?;
         self.step(conversation, &event)
     }
 
     /// Until when a call may be ordered, in milliseconds since 1970; what was wished for a day ago may not be meant any more.
     pub(super) fn deadline(&self, call: &CallId) -> Result<i64> {
         Ok(self.open_call(call)?.map_or_else(now, |row| row.at) + CALL_MILLIS)
+    }
+
+    /// Has the alarm look after a call, so that the object resumes by itself whatever becomes of the machine.
+    fn watch(self: &Rc<Self>, call: &CallId) -> Result<()> {
+        let (heart, wait) = (Rc::clone(self), self.call_due(call)? - now());
+        self.state
+            .wait_until(async move { heart.arm_in(wait.max(0)).await });
+        Ok(())
+    }
+
+    /// When to look after a call: soon, while a machine should be at it; at its deadline, while none is there.
+    pub(super) fn call_due(&self, call: &CallId) -> Result<i64> {
+        let deadline = self.deadline(call)?;
+        let ordered = self.open_call(call)?.and_then(|row| row.session);
+        let at_work = self
+            .ready_sockets()
+            .iter()
+            .any(|(_, _, session)| ordered.as_ref() == Some(session));
+        let lease = i64::try_from(LEASE_SECONDS * 1000).unwrap_or(i64::MAX);
+        Ok(if at_work {
+            deadline.min(now() + lease)
+        } else {
+            deadline
+        })
     }
 
     /// A call that waited a day for its machine is not done, and that is its result.
@@ -286,7 +311,7 @@ impl Heart {
     fn order(&self, socket: &WebSocket, id: &CallId, call: &ToolCall) -> Result<()> {
         let Line {
             bridge,
-            phase: Phase::Ready { session, seq },
+            phase: Phase::Ready { session, seq, at },
         } = line(socket)?
         else {
             return Err(Error::Missing("the session"));
@@ -313,6 +338,7 @@ impl Heart {
                 phase: Phase::Ready {
                     session: session.clone(),
                     seq,
+                    at,
                 },
             },
         )?;
@@ -328,6 +354,7 @@ impl Heart {
             "UPDATE calls SET ended_at = ? WHERE id = ?",
             &[now().into(), (&id.0).into()],
         )?;
+        self.partial.borrow_mut().remove(id);
         let ordered = row.bridge.zip(row.session);
         let here = self
             .ready_sockets()
@@ -381,6 +408,7 @@ impl Heart {
         }
         let mut outcome: Outcome =
             serde_json::from_str(outcome).map_err(|error| Error::Violation(error.to_string()))?;
+        shorten(&mut outcome);
         if let Outcome::Done {
             file: Some(file), ..
         } = &outcome
@@ -409,28 +437,24 @@ impl Heart {
     }
 
     pub(super) fn bridge_gone(self: &Rc<Self>, socket: &WebSocket) {
-        if let Ok(line) = line(socket) {
-            let seen = self.db.run(
+        let noted = line(socket).and_then(|line| {
+            self.db.run(
                 "UPDATE bridges SET seen_at = ? WHERE id = ?",
                 &[now().into(), (&line.bridge).into()],
-            );
-            if let Err(error) = seen.and_then(|()| self.show_bridges()) {
-                console_error!("noting that a machine has gone: {error}");
-            }
+            )?;
+            self.show_bridges()?;
+            self.resume() // what it was doing waits for it now, and the person is told
+        });
+        if let Err(error) = noted {
+            console_error!("noting that a machine has gone: {error}");
         }
     }
 
+    /// Hangs up every connection of a machine.
     pub(super) fn close_bridge(&self, id: &str, code: u16, why: &str) {
         for socket in self.state.get_websockets_with_tag(BRIDGE_TAG) {
             if line(&socket).is_ok_and(|line| line.bridge == id) {
-                let over = Line {
-                    bridge: id.to_owned(),
-                    phase: Phase::Over,
-                };
-                if let Err(error) = set_line(&socket, &over) {
-                    console_error!("a closed socket may still be taken for an open one: {error}");
-                }
-                let _ = socket.close(Some(code), Some(why)); // a socket that is closing already is what we want
+                hang_up(&socket, code, why);
             }
         }
     }
@@ -439,6 +463,14 @@ impl Heart {
         self.db.first(
             "SELECT public_key, state FROM bridges WHERE id = ?",
             &[id.into()],
+        )
+    }
+
+    /// Whether a call that was once ordered has its end.
+    pub(super) fn is_over(&self, call: &CallId) -> Result<bool> {
+        self.db.changed(
+            "SELECT 1 FROM calls WHERE id = ? AND ended_at IS NOT NULL",
+            &[(&call.0).into()],
         )
     }
 
@@ -458,7 +490,9 @@ impl Heart {
     fn ready_sockets(&self) -> Vec<(WebSocket, String, String)> {
         let mut found = Vec::new();
         for socket in self.state.get_websockets_with_tag(BRIDGE_TAG) {
-            if let Ok((bridge, session)) = ready(&socket) {
+            if let Ok((bridge, session)) = ready(&socket)
+                && is_alive(&self.state, &socket)
+            {
                 found.push((socket, bridge, session));
             }
         }
@@ -627,51 +661,31 @@ fn hello(row: &BridgeRow) -> Option<Hello> {
     serde_json::from_str(row.hello.as_ref()?).ok()
 }
 
-/// Closes the socket of a machine that broke the rules.
+/// Hangs up on a machine that broke the rules.
 fn judged(socket: &WebSocket, done: Result<()>) -> Result<()> {
-    match done {
-        Err(Error::Violation(why)) => {
-            console_error!("bridge closed: {why}");
-            Ok(socket.close(Some(CLOSE_VIOLATION), Some(why))?)
-        }
-        Err(Error::Token(why)) => {
-            console_error!("bridge closed: {why}");
-            Ok(socket.close(Some(CLOSE_VIOLATION), Some(why.to_string()))?)
-        }
+    let (code, why) = match done {
+        Err(Error::Violation(why)) => (CLOSE_VIOLATION, why),
+        Err(Error::Token(why)) => (CLOSE_VIOLATION, why.to_string()),
         // The object has lost the beginning of a file: the machine dials again and the call is ordered again.
-        Err(Error::Transfer(why)) => Ok(socket.close(Some(1012), Some(why))?),
-        other => other,
+        Err(Error::Transfer(why)) => (CLOSE_AGAIN, why),
+        other => return other,
+    };
+    console_error!("bridge closed: {why}");
+    hang_up(socket, code, &why);
+    Ok(())
+}
+
+/// Cuts what a machine tells to what a row can hold; the receipt proves the whole of it.
+fn shorten(outcome: &mut Outcome) {
+    let text = match outcome {
+        Outcome::Done { text, .. } => text,
+        Outcome::Failed { reason }
+        | Outcome::Denied { reason }
+        | Outcome::Interrupted { reason } => reason,
+        Outcome::Cancelled => return,
+    };
+    if let Some((end, _)) = text.char_indices().nth(OUTCOME_LIMIT) {
+        text.truncate(end);
+        text.push_str("\n[the rest is too long to keep]");
     }
-}
-
-/// The socket's machine and session, if it has proven itself.
-fn ready(socket: &WebSocket) -> Result<(String, String)> {
-    match line(socket)? {
-        Line {
-            bridge,
-            phase: Phase::Ready { session, .. },
-        } => Ok((bridge, session)),
-        Line {
-            phase: Phase::Challenged { .. },
-            ..
-        } => Err(Error::Violation("work before proof".into())),
-        Line {
-            phase: Phase::Over, ..
-        } => Err(Error::Violation("work after the end".into())),
-    }
-}
-
-fn line(socket: &WebSocket) -> Result<Line> {
-    let text: Option<String> = socket.deserialize_attachment()?;
-    Ok(serde_json::from_str(
-        &text.ok_or(Error::Missing("the socket's line"))?,
-    )?)
-}
-
-fn set_line(socket: &WebSocket, line: &Line) -> Result<()> {
-    Ok(socket.serialize_attachment(serde_json::to_string(line)?)?)
-}
-
-fn send(socket: &WebSocket, frame: &ToBridge) -> Result<()> {
-    Ok(socket.send_with_str(write_frame(frame))?)
 }

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use agent::event::{Button, Decision};
 use agent::{Effect, Event, tool};
 use protocol::call::{CallId, FileRef, Outcome, ToolCall};
-use protocol::tools::Place;
+use protocol::tools::{Place, ShellRun};
 use serde::Deserialize;
 use std::rc::Rc;
 use worker::{Response, WebSocket, WebSocketPair, console_log};
@@ -225,19 +225,23 @@ fn tool_line(call: &ToolCall, state: ToolState, at: i64) -> Item {
     })
 }
 
-/// A call as it is: the program's arguments as they would be typed, anything else as its JSON.
+/// A call as it is: the program's arguments as they would be typed and the folder they would be typed in; anything else as its JSON.
 pub(super) fn literal(call: &ToolCall) -> String {
-    let argv = call
-        .arguments
-        .get("argv")
-        .and_then(|argv| Vec::<String>::deserialize(argv).ok());
-    match argv {
-        Some(argv) => argv
-            .iter()
-            .map(|word| quoted(word))
-            .collect::<Vec<_>>()
-            .join(" "),
-        None => format!("{} {}", call.tool, call.arguments),
+    match ShellRun::deserialize(&call.arguments) {
+        Ok(ShellRun { argv, folder }) => {
+            let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
+            let place = if folder.is_empty() {
+                "the first folder".to_owned()
+            } else {
+                quoted(&folder)
+            };
+            format!(
+                "{}
+(in {place})",
+                words.join(" ")
+            )
+        }
+        Err(_) => format!("{} {}", call.tool, call.arguments),
     }
 }
 

@@ -42,6 +42,9 @@ const TYPING: Duration = Duration::from_millis(4_500);
 /// How often it is renewed at the most.
 const TYPING_TIMES: u32 = 60;
 
+/// How often while a call runs at home: its timer keeps the object from hibernating, so a long call ends without the sign.
+const TYPING_TIMES_AT_HOME: u32 = 3;
+
 #[derive(Deserialize)]
 struct Sending {
     state: String,
@@ -49,6 +52,12 @@ struct Sending {
     next_at: i64,
     at: i64,
 }
+
+/// How many messages one answer may take; what is longer is no answer for a chat.
+const MESSAGES: usize = 10;
+
+/// What stands for the rest of such an answer.
+const CUT: &str = "[This is too long for a chat, so I stop here. Ask me for the part you need, or for it as a file.]";
 
 /// What became of a parcel's earlier tries.
 enum Before {
@@ -137,7 +146,11 @@ impl Heart {
         text: &str,
         buttons: &[Button],
     ) -> Result<Option<Delivery>> {
-        let chunks = markup::chunks_telegram(text);
+        let mut chunks = markup::chunks_telegram(text);
+        if chunks.len() > MESSAGES {
+            chunks.truncate(MESSAGES - 1);
+            chunks.extend(markup::chunks_telegram(CUT));
+        }
         let mut fate = Delivery::Delivered;
         for (n, chunk) in chunks.iter().enumerate() {
             let buttons = if n + 1 == chunks.len() { buttons } else { &[] };
@@ -196,6 +209,15 @@ impl Heart {
             return Ok(());
         };
         let asked = self.send_words(chat, &id, &text, &buttons).await?;
+        if let Some(Delivery::Refused { reason }) = &asked {
+            let outcome = Outcome::denied(format!("the person could not be asked: {reason}"));
+            let event = Event::Finished {
+                call: call.id.clone(),
+                outcome,
+                at: now(),
+            };
+            return self.step(conversation, &event);
+        }
         if asked == Some(Delivery::Unknown) {
             // Unseen, the question would hold the turn up for ever; seen twice, it still takes one answer.
             let again = format!("{id}:again");
@@ -351,7 +373,7 @@ impl Heart {
             while left > 0 {
                 left = match heart.work(&conversation) {
                     Ok(Work::Here) => left - 1,
-                    Ok(Work::AtHome) => 0, // renewing it would keep a timer, and a timer keeps the object from hibernating
+                    Ok(Work::AtHome) => (left - 1).min(TYPING_TIMES_AT_HOME),
                     Ok(Work::None) | Err(_) => break,
                 };
                 ask(

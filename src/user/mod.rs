@@ -8,6 +8,7 @@ mod console;
 mod courier;
 pub mod db;
 mod files;
+mod line;
 mod object;
 mod pairing;
 mod perform;

@@ -184,6 +184,7 @@ impl Heart {
                 .set_bridge(&self.user(), id, "revoked", now())
                 .await?;
             self.show_bridges()?;
+            self.resume()?; // what waited for this machine waits in vain, and is told so
         }
         Ok(changed)
     }

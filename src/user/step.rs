@@ -70,7 +70,9 @@ impl Heart {
             }
             let (heart, conversation) = (Rc::clone(self), conversation.to_owned());
             self.state.wait_until(async move {
-                heart.arm_in(BACKSTOP_MILLIS).await;
+                if needs_watch(&effect) {
+                    heart.arm_in(BACKSTOP_MILLIS).await;
+                }
                 let performed = heart.perform(&conversation, effect).await;
                 heart.in_flight.borrow_mut().remove(&name);
                 if let Err(error) = performed {
@@ -121,7 +123,7 @@ impl Heart {
                     Effect::Run {
                         call,
                         place: Place::Bridge,
-                    } => self.deadline(&call.id)?,
+                    } => self.call_due(&call.id)?,
                     Effect::AskPerson { .. } | Effect::Cancel { .. } | Effect::Abandon { .. } => {
                         continue;
                     }
@@ -145,6 +147,25 @@ impl Heart {
             self.alarm_at.set(0);
             console_error!("setting the alarm: {error}");
         }
+    }
+}
+
+/// Whether the alarm must look after an effect from the start. A parked one, waiting for a yes or a machine, costs nothing.
+fn needs_watch(effect: &Effect) -> bool {
+    match effect {
+        Effect::AskModel { .. }
+        | Effect::Say { .. }
+        | Effect::Run {
+            place: Place::Worker,
+            ..
+        } => true,
+        Effect::Run {
+            place: Place::Bridge,
+            ..
+        }
+        | Effect::AskPerson { .. }
+        | Effect::Cancel { .. }
+        | Effect::Abandon { .. } => false,
     }
 }
 

@@ -30,6 +30,9 @@ const LONGEST_WAIT: u32 = 20;
 /// How many facts are always in view.
 const PROFILE: i64 = 20;
 
+/// The longest answer that is kept, in bytes, its calls included.
+const ANSWER_LIMIT: usize = 256 * 1024;
+
 /// How much of the transcript a prompt may hold, in bytes: about 12,000 tokens, and less and less for a model that finds it too long.
 const BUDGETS: [usize; 3] = [48_000, 16_000, 4_000];
 
@@ -55,6 +58,10 @@ impl Heart {
         self.abandoned.borrow_mut().remove(&ask);
         if conversation == CONSOLE {
             self.show(&ToPage::Settled { ask: ask.0.clone() });
+        }
+        if answer.as_ref().is_ok_and(is_too_long) {
+            let reason = "its answer is longer than can be kept".to_owned();
+            answer = Err(ModelFailure::Rejected { reason });
         }
         let event = match answer {
             Ok(reply) => Event::Replied {
@@ -250,6 +257,15 @@ fn hour(now: i64) -> String {
         "{}:00 UTC",
         text.chars().take(13).collect::<String>().replace('T', " ")
     )
+}
+
+/// Whether an answer is more than a row should hold; with `max_tokens` honoured none is.
+fn is_too_long(reply: &Reply) -> bool {
+    let arguments = reply.calls.iter().map(|call| match &call.arguments {
+        Ok(value) => value.to_string().len(),
+        Err(text) => text.len(),
+    });
+    reply.text.len() + arguments.sum::<usize>() > ANSWER_LIMIT
 }
 
 fn network(error: &crate::error::Error) -> ModelFailure {

@@ -44,14 +44,14 @@ async fn an_object_may_leave_memory_while_its_call_runs_at_home() {
 
     ada.says("list playground").await;
     ada.hears("notes.txt").await;
-    ada.says("run sleep 9").await;
+    ada.says("run sleep 28").await;
     let question = ada
         .hears_that("a question", |deed| !deed.buttons.is_empty())
         .await;
     world.runtime.hibernate(&user).await;
     ada.presses(&question, "yes").await;
-    // While the program sleeps, the typing sign ends after five seconds; then the object can go.
-    tokio::time::sleep(Duration::from_secs(5)).await;
+    // While the program sleeps, the typing sign ends after eighteen seconds; then the object can go.
+    tokio::time::sleep(Duration::from_secs(19)).await;
     world.runtime.hibernate(&user).await;
     ada.hears_something().await;
     ada.says("read playground/notes.txt").await;

@@ -4,6 +4,7 @@
 use crate::call::ToolName;
 use crate::key::{KeyId, PublicKey, SigningKey, random_text, sha256_hex};
 use crate::session::fields;
+use ct_codecs::{Base64UrlSafeNoPadding as Base64, Decoder};
 use jwt_simple::prelude::{
     Claims, Duration, Ed25519KeyPair, Ed25519PublicKey, EdDSAKeyPairLike, EdDSAPublicKeyLike,
     HeaderOptions, Token, UnixTimeStamp, VerificationOptions,
@@ -14,6 +15,9 @@ use std::collections::{BTreeMap, HashSet};
 
 /// How far the two clocks may differ beyond a token's life, in seconds.
 const TOLERANCE_SECONDS: u64 = 5;
+
+/// The longest id that a token may have: it is kept until the token has expired.
+const MAX_ID: usize = 64;
 
 /// How long any token lives, in seconds.
 pub const LIFE_SECONDS: u64 = 30;
@@ -110,6 +114,9 @@ pub fn check<C: DeserializeOwned>(
     token: &str,
     now: i64,
 ) -> Result<Checked<C>, Refused> {
+    if !has_plain_header(token) {
+        return Err(Refused::Loose("header"));
+    }
     let options = strict(kind, binding, now);
     let public = Ed25519PublicKey::from_bytes(key.raw()).map_err(rejected)?;
     let claims = public
@@ -131,7 +138,10 @@ pub fn check<C: DeserializeOwned>(
     if binding.nonce.is_none() && claims.nonce.is_some() {
         return Err(Refused::Loose("session"));
     }
-    let id = claims.jwt_id.ok_or(Refused::Loose("id"))?;
+    let id = claims
+        .jwt_id
+        .filter(|id| (1..=MAX_ID).contains(&id.len()))
+        .ok_or(Refused::Loose("id"))?;
     let claims = serde_json::from_value(Value::Object(claims.custom))
         .map_err(|error| Refused::Claims(error.to_string()))?;
     Ok(Checked { claims, id })
@@ -171,6 +181,17 @@ fn canonical(value: &Value) -> String {
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
     }
+}
+
+/// Whether the header names algorithm, kind and key, and nothing else: no address of keys, no key of its own, no extension.
+fn has_plain_header(token: &str) -> bool {
+    let header = token.split('.').next().unwrap_or_default();
+    let bytes = Base64::decode_to_vec(header, None).unwrap_or_default();
+    let header: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
+    header.len() == 3
+        && ["alg", "typ", "kid"]
+            .iter()
+            .all(|name| header.contains_key(*name))
 }
 
 fn strict(kind: Kind, binding: Binding<'_>, now: i64) -> VerificationOptions {

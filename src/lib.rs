@@ -12,6 +12,7 @@ pub mod http;
 pub mod models;
 pub mod routes;
 pub mod secret;
+pub mod time;
 pub mod tools;
 pub mod user;
 

@@ -1434,11 +1434,11 @@ mod offline {
             ("thanks!", "All right."),
             (
                 "remind me to call Anna at 5",
-                "Reminders are not available yet in this version",
+                "Say when, counted from now, and what",
             ),
             (
                 "rappelle-moi d'appeler Anna",
-                "Reminders are not available yet in this version",
+                "Say when, counted from now, and what",
             ),
             (
                 "send my passport to Bob",

@@ -7,6 +7,7 @@ mod choose;
 mod history;
 mod intent;
 mod say;
+mod when;
 
 use agent::event::{Reply, Stop, Usage, Wish};
 use agent::prompt::{Prompt, Turn};
@@ -95,7 +96,7 @@ impl<'a> Plan<'a> {
             Intent::Thanks | Intent::Yes => Ok("All right.".to_owned()),
             Intent::Unclear(how) => Ok(how.to_owned()),
             Intent::Choose(_) | Intent::Unknown => Ok(FALLBACK.to_owned()),
-            Intent::Remind(_) => Ok(REMINDERS.to_owned()),
+            Intent::Remind(wish) => self.remind(&wish),
             Intent::List(folder) => self.list(&folder),
             Intent::Search { query, contents } => self.search(&query, contents),
             Intent::Read(wanted) => self.read(&wanted),
@@ -172,6 +173,20 @@ impl<'a> Plan<'a> {
             Choice::Several(paths) => Ok(offer("Which folder do you mean?", &paths)),
             Choice::None(_) => Ok(first.regret()),
         }
+    }
+
+    fn remind(&mut self, wish: &str) -> Result<String, Next> {
+        let Some((text, in_seconds)) = when::parse(wish) else {
+            return Ok(REMINDERS.to_owned());
+        };
+        let done = self.call(
+            "reminders.set",
+            json!({"text": text, "in_seconds": in_seconds}),
+        )?;
+        if done.failed {
+            return Ok(done.regret());
+        }
+        Ok(format!("⏰ {}", done.text.trim()))
     }
 
     fn search(&mut self, query: &str, contents: bool) -> Result<String, Next> {

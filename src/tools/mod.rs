@@ -1,6 +1,7 @@
 //! The tools that run in the Worker itself, beside the person's memory: one file each.
 
 pub mod memory;
+pub mod reminders;
 pub mod results;
 
 use crate::error::Result;
@@ -22,6 +23,9 @@ pub fn run(
         "memory.remember" => memory::remember(db, conversation, &call.arguments, trust, now),
         "memory.search" => memory::search(db, conversation, &call.arguments),
         "memory.forget" => memory::forget(db, &call.arguments, now),
+        "reminders.set" => reminders::set(db, conversation, &call.arguments, now),
+        "reminders.list" => reminders::list(db),
+        "reminders.cancel" => reminders::cancel(db, &call.arguments),
         "results.read" => results::read(db, conversation, &call.arguments),
         unknown => Ok(Outcome::failed(format!("no tool `{unknown}` runs here"))),
     }

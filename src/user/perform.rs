@@ -15,7 +15,10 @@ impl Heart {
             Effect::Run {
                 call,
                 place: Place::Worker,
-            } => self.run_here(conversation, &call),
+            } => {
+                self.run_here(conversation, &call)?;
+                self.arm_for_due().await // it may have been a reminder
+            }
             Effect::Run {
                 call,
                 place: Place::Bridge,

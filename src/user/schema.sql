@@ -34,6 +34,16 @@ CREATE TABLE IF NOT EXISTS facts (
 ) STRICT;
 CREATE VIRTUAL TABLE IF NOT EXISTS facts_words USING fts5 (words, content = '', tokenize = 'unicode61 remove_diacritics 2');
 
+-- What the person wants to be reminded of, and where.
+CREATE TABLE IF NOT EXISTS reminders (
+  id           INTEGER PRIMARY KEY AUTOINCREMENT,
+  conversation TEXT NOT NULL,
+  text         TEXT NOT NULL,
+  at           INTEGER NOT NULL,
+  state        TEXT NOT NULL CHECK (state IN ('waiting', 'told', 'cancelled'))
+) STRICT;
+CREATE INDEX IF NOT EXISTS reminders_by_time ON reminders (state, at);
+
 -- What was or is being sent. 'sending' is written before the request leaves, so that a crash is seen as not knowing, never as not sent.
 CREATE TABLE IF NOT EXISTS sendings (
   id       TEXT PRIMARY KEY,

@@ -4,6 +4,8 @@ use super::db::Db;
 use super::{CONSOLE, Heart, console, courier, now, store};
 use crate::channels::console::ToPage;
 use crate::error::Result;
+use crate::tools::reminders;
+use agent::event::SayId;
 use agent::{Effect, Event};
 use protocol::tools::Place;
 use std::rc::Rc;
@@ -94,12 +96,35 @@ impl Heart {
     pub(super) async fn ring(self: &Rc<Self>) -> Result<()> {
         self.alarm_at.set(0);
         self.wake()?;
+        self.remind()?;
         self.resume()?;
         let until = now() + i64::try_from(WATCH.as_millis()).unwrap_or(i64::MAX);
         while !self.in_flight.borrow().is_empty() && now() < until {
             Delay::from(LOOK).await;
         }
         store::prune(&self.db, now())?;
+        self.arm_for_due().await
+    }
+
+    /// Tells the reminders whose time has come; each is marked as told in the transaction that says it.
+    fn remind(self: &Rc<Self>) -> Result<()> {
+        for reminder in reminders::due(&self.db, now())? {
+            let say = SayId(format!("reminder-{}", reminder.id));
+            let text = reminder.words(now());
+            self.step_if(&reminder.conversation, |db| {
+                let due = reminders::tell(db, reminder.id)?;
+                Ok(due.then(|| Event::Notice {
+                    say: say.clone(),
+                    text: text.clone(),
+                    buttons: Vec::new(),
+                }))
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Sets the alarm for whatever is due first.
+    pub(super) async fn arm_for_due(&self) -> Result<()> {
         if let Some(at) = self.next_due()? {
             self.arm_in((at - now()).max(0)).await;
         }
@@ -108,7 +133,10 @@ impl Heart {
 
     /// When the object must look again by itself, if at all: a person's yes and a machine that comes back announce themselves.
     fn next_due(&self) -> Result<Option<i64>> {
-        let mut due = courier::held_until(&self.db)?;
+        let mut due = courier::held_until(&self.db)?
+            .into_iter()
+            .chain(reminders::next(&self.db)?)
+            .min();
         for (_, effects) in store::outstanding(&self.db)? {
             let held = courier::is_held(&self.db, &effects)?;
             for effect in effects {

@@ -6,6 +6,7 @@ use crate::channels::{Outgoing, OutgoingBody};
 use crate::error::Result;
 use crate::http;
 use crate::models::{Model, ModelAccess, Piece, offline, parse_chain};
+use crate::time::utc_hour;
 use crate::tools::memory;
 use agent::event::{AskId, ModelFailure, Reply};
 use agent::prompt::{self, Prompt};
@@ -212,7 +213,7 @@ impl Heart {
             tools: tools.cloned().collect(),
             allow_tools,
             budget_chars,
-            now: &hour(now()),
+            now: &utc_hour(now()),
             max_tokens: MAX_TOKENS,
         }))
     }
@@ -242,20 +243,6 @@ fn describe(name: &str, hello: &Hello) -> String {
         "{name} ({}): folders {}; commands {commands}",
         hello.platform,
         roots.join(", ")
-    )
-}
-
-/// The time to the hour, UTC: finer would make every prompt differ from the one before.
-fn hour(now: i64) -> String {
-    #[expect(
-        clippy::cast_precision_loss,
-        reason = "milliseconds since 1970 stay under 2^53"
-    )]
-    let date = worker::js_sys::Date::new(&wasm_bindgen::JsValue::from_f64(now as f64));
-    let text: String = date.to_iso_string().into();
-    format!(
-        "{}:00 UTC",
-        text.chars().take(13).collect::<String>().replace('T', " ")
     )
 }
 

@@ -14,6 +14,7 @@ use serde_json::json;
 use std::time::{SystemTime, UNIX_EPOCH};
 use tokio_tungstenite::connect_async;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request as Upgrade;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::{Error, Message};
 
@@ -185,7 +186,7 @@ async fn posts(world: &World, body: String) -> Response {
 }
 
 /// Pairs a machine of this key and confirms it; gives the key that will sign orders.
-async fn joined(world: &World, person: &Person<'_>, key: &SigningKey) -> PublicKey {
+pub(crate) async fn joined(world: &World, person: &Person<'_>, key: &SigningKey) -> PublicKey {
     let link = pairing_link(person).await;
     let answer = asks_with(world, &link, key).await;
     let answer: Answer = answer.json().await.expect("the Worker's proofs");
@@ -194,29 +195,28 @@ async fn joined(world: &World, person: &Person<'_>, key: &SigningKey) -> PublicK
     PublicKey::from_text(&answer.command_key).expect("a public key")
 }
 
-fn hello(kind: Kind, key: &SigningKey, command_key: &PublicKey) -> String {
+/// A token of this kind by a machine's key, as young as can be.
+pub(crate) fn hello(kind: Kind, key: &SigningKey, command_key: &PublicKey) -> String {
     let (issuer, audience) = (key.public().id(), command_key.id());
     let binding = Binding {
         issuer: &issuer,
         audience: &audience,
         nonce: None,
     };
+    token::issue(kind, key, binding, &HelloClaims {}, now()).expect("a key can sign")
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn now() -> i64 {
     let now = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .expect("it is later than 1970");
-    let now = i64::try_from(now.as_millis()).expect("not that much later");
-    token::issue(kind, key, binding, &HelloClaims {}, now).expect("a key can sign")
+    i64::try_from(now.as_millis()).expect("not that much later")
 }
 
 /// The status with which a dial ends; 101 where a socket opens and challenges.
 async fn dials(world: &World, authorization: &str, path: &str) -> u16 {
-    let address = world.url(path).replacen("http", "ws", 1);
-    let mut request = address.into_client_request().expect("an address");
-    if !authorization.is_empty() {
-        let value = HeaderValue::from_str(authorization).expect("a token is a header");
-        request.headers_mut().insert("authorization", value);
-    }
-    match connect_async(request).await {
+    match connect_async(upgrade(world, authorization, path)).await {
         Ok((mut socket, answer)) => {
             let first = futures::StreamExt::next(&mut socket).await;
             assert!(
@@ -228,4 +228,15 @@ async fn dials(world: &World, authorization: &str, path: &str) -> u16 {
         Err(Error::Http(answer)) => answer.status().as_u16(),
         Err(error) => panic!("the dial broke: {error}"),
     }
+}
+
+/// What asks for a socket at a path, with this `Authorization` if it is not empty.
+pub(crate) fn upgrade(world: &World, authorization: &str, path: &str) -> Upgrade {
+    let address = world.url(path).replacen("http", "ws", 1);
+    let mut request = address.into_client_request().expect("an address");
+    if !authorization.is_empty() {
+        let value = HeaderValue::from_str(authorization).expect("a token is a header");
+        request.headers_mut().insert("authorization", value);
+    }
+    request
 }

@@ -8,6 +8,7 @@ mod actions;
 mod attacks;
 mod doors;
 mod kills;
+mod liars;
 mod memory;
 mod models;
 mod page;

@@ -45,3 +45,25 @@ async fn what_one_person_told_is_known_after_a_power_cut_and_to_nobody_else() {
     );
     world.ends_well();
 }
+
+#[tokio::test]
+async fn a_reminder_comes_once_and_in_its_chat_though_the_power_was_cut() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+
+    ada.says("remind me in 6 seconds to turn the egg").await;
+    ada.hears("reminder set for").await;
+    ada.says("remind me at some time to sleep").await;
+    ada.hears("Say when").await;
+    world.runtime.kill().await;
+    world.runtime.start_again().await;
+    ada.hears("⏰ turn the egg").await;
+
+    // The alarm has rung; what it might have told twice would stand before this.
+    world.runtime.kill().await;
+    world.runtime.start_again().await;
+    ada.says("help").await;
+    ada.hears("list playground").await;
+    assert_eq!(ada.times_heard("⏰ turn the egg"), 1);
+    world.ends_well();
+}

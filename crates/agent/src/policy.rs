@@ -78,7 +78,8 @@ mod tests {
             verdict("files.delete"),
             Verdict::Refuse(
                 "there is no tool `files.delete`; the tools are files.list, files.read, files.search, files.write, \
-                 files.send, shell.run, memory.remember, memory.search, memory.forget, results.read"
+                 files.send, shell.run, memory.remember, memory.search, memory.forget, reminders.set, \
+                 reminders.list, reminders.cancel, results.read"
                     .into()
             )
         );

@@ -37,6 +37,30 @@ pub fn worker_tools() -> Vec<ToolSpec> {
             &[],
         ),
         spec(
+            "reminders.set",
+            Grade::Write,
+            "Write to the person later, in this chat.",
+            &json!({
+                "text": {"type": "string", "description": "what to remind them of"},
+                "in_seconds": {"type": "integer", "minimum": 1, "description": "how long from now"},
+            }),
+            &["text", "in_seconds"],
+        ),
+        spec(
+            "reminders.list",
+            Grade::Read,
+            "The reminders that are still to come.",
+            &json!({}),
+            &[],
+        ),
+        spec(
+            "reminders.cancel",
+            Grade::Write,
+            "Call a reminder off.",
+            &json!({"id": {"type": "integer", "description": "from reminders.list"}}),
+            &["id"],
+        ),
+        spec(
             "results.read",
             Grade::Read,
             "Read on in a tool's result that was too long to be shown whole.",
@@ -64,7 +88,7 @@ pub fn find(name: &ToolName) -> Option<ToolSpec> {
 /// Who stands behind the text that a tool brings back; a tool that nobody named brings the least trusted.
 pub fn trust(name: &ToolName) -> Trust {
     match name.0.split_once('.') {
-        Some(("memory", _)) => Trust::Owner,
+        Some(("memory" | "reminders", _)) => Trust::Owner,
         Some(("files", _)) => Trust::Kept,
         Some(_) | None => Trust::Elsewhere,
     }

@@ -14,6 +14,7 @@ pub(super) const HELP: &str = "I am Bernard, running without a language model: I
 - `send me my proof of address`: the file itself, here in the chat
 - `write \"buy stamps\" to playground/todo.txt`, `add \"call Anna\" to playground/todo.txt`
 - `run git status`: a program with its arguments, if your machine's policy allows it
+- `remind me in 20 minutes to call Anna`
 - `remember that the spare key is with Anna`, `what do you know about the spare key`, `forget the spare key`
 
 For a real conversation set `MODEL` to `anthropic/<model>` or `openai/<model>` and the key that goes with it, \
@@ -32,8 +33,7 @@ pub(super) const PASSED_ON: &str =
 pub(super) const NOTHING: &str =
     "I have nothing to add: I am not a language model, only a small set of plain requests.";
 
-pub(super) const REMINDERS: &str = "Reminders are not available yet in this version, so nothing will ring. I can keep it for you to \
-ask about: write `remember that …`.";
+pub(super) const REMINDERS: &str = "Say when, counted from now, and what: `remind me in 20 minutes to call Anna`, or `remind me tomorrow to pay the rent`.";
 
 impl Done {
     /// How it went, in a word or a few.

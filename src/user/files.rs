@@ -88,9 +88,12 @@ impl Heart {
     /// A piece of a file; says how far the machine may send from here, when that has changed.
     pub(super) fn file_goes_on(&self, chunk: &Chunk) -> Result<Option<u64>> {
         let mut partials = self.partial.borrow_mut();
-        let partial = partials
-            .get_mut(&chunk.call)
-            .ok_or(Error::Transfer("a piece of a file nobody announced".into()))?;
+        let Some(partial) = partials.get_mut(&chunk.call) else {
+            if self.is_over(&chunk.call)? {
+                return Ok(None); // it was called off with pieces still on their way
+            }
+            return Err(Error::Transfer("a piece of a file nobody announced".into()));
+        };
         let end = partial.offset + partial.bytes.len() as u64;
         if chunk.offset != end || end + chunk.bytes.len() as u64 > partial.size {
             return Err(Error::Violation(

@@ -175,7 +175,7 @@ async fn a_file_counts_only_if_it_was_ordered_and_its_bytes_are_those_that_were_
         let bytes = b"the true bytes";
         session.sends(&file_start(&call.call, bytes.len())).await;
         session.has_credit(&call).await;
-        session.sends_piece(&call, bytes).await;
+        session.sends_piece(&call, 0, bytes).await;
         session.has_credit(&call).await;
         let file = FileRef {
             name: "gift.bin".into(),
@@ -212,12 +212,13 @@ async fn a_file_that_was_called_off_on_its_way_leaves_the_socket_open() {
     let call = session.is_ordered("files.send").await;
     session.sends(&file_start(&call.call, 100)).await;
     session.has_credit(&call).await;
-    session.sends_piece(&call, b"a beginning").await;
+    session.sends_piece(&call, 0, b"a beginning").await;
 
     ada.says("/stop").await;
     ada.hears("Stopped").await;
     let cancel = session.is_ordered(CANCEL).await;
     assert_eq!(cancel.arguments, json!({"call": call.call}));
+    session.sends_piece(&call, 11, b"what was on its way").await;
     session.sends(&file_start(&call.call, 100)).await;
 
     // The next that comes over the same socket is neither credit nor an end.
@@ -406,10 +407,10 @@ impl Session<'_> {
         }
     }
 
-    async fn sends_piece(&mut self, order: &Warrant, bytes: &[u8]) {
+    async fn sends_piece(&mut self, order: &Warrant, offset: u64, bytes: &[u8]) {
         let chunk = Chunk {
             call: order.call.clone(),
-            offset: 0,
+            offset,
             bytes: bytes.to_vec(),
         };
         let sent = self.socket.send(Message::binary(chunk.encode())).await;

@@ -165,6 +165,13 @@ impl Heart {
     /// Sets the alarm unless one rings sooner. Setting it writes a row, so it is not moved with each event.
     pub(super) async fn arm_in(&self, millis: i64) {
         let at = now() + millis;
+        if self.alarm_at.get() == 0 {
+            // An instance that has just woken does not know the alarm of the one before: a later one must not replace it.
+            let kept = self.state.storage().get_alarm().await.ok().flatten();
+            if self.alarm_at.get() == 0 {
+                self.alarm_at.set(kept.unwrap_or(0));
+            }
+        }
         let set = self.alarm_at.get();
         if set > now() && set <= at {
             return;

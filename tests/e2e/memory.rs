@@ -2,6 +2,8 @@
 
 use crate::kit::World;
 use crate::kit::console::Console;
+use std::time::Duration;
+use tokio::time::sleep;
 
 #[tokio::test]
 async fn what_one_person_told_is_known_after_a_power_cut_and_to_nobody_else() {
@@ -65,5 +67,26 @@ async fn a_reminder_comes_once_and_in_its_chat_though_the_power_was_cut() {
     ada.says("help").await;
     ada.hears("list playground").await;
     assert_eq!(ada.times_heard("⏰ turn the egg"), 1);
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_reminder_is_not_put_off_by_a_call_that_waits_for_its_machine() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    let mut home = world.machine(&ada, "mac-mini").await;
+    home.kill().await;
+
+    ada.says("remind me in 12 seconds to turn the egg").await;
+    ada.hears("reminder set for").await;
+    ada.says("list playground").await;
+    ada.hears("is not connected").await;
+    sleep(Duration::from_secs(1)).await; // so that the Worker knows it was heard: a message in doubt would set an alarm of its own
+    world.runtime.kill().await;
+    world.runtime.start_again().await;
+
+    // Opening the page wakes the object, which takes up the waiting call with its deadline a day away.
+    let _page = Console::sign_in(&world.runtime.url, &world.sign_in_link(&ada).await).await;
+    ada.hears("⏰ turn the egg").await;
     world.ends_well();
 }

@@ -83,7 +83,13 @@ fn hello() -> Hello {
             root("playground", Access::Write),
             root("scans", Access::Read),
         ],
-        commands: vec![vec![text("git"), text("status")]],
+        commands: vec![
+            vec![text("git"), text("status")],
+            vec![text("git"), text("commit")],
+        ],
+        asking_commands: vec![vec![text("git"), text("commit")]],
+        asking_tools: vec![text("files.write")],
+        policy_fault: Some(text("policy.toml was changed and is not accepted")),
         policy_sha256: "0c".repeat(32),
     }
 }

@@ -1,11 +1,11 @@
-//! Which calls run: news in, actions out. Checks every warrant, asks the journal, keeps results until they are acknowledged. No sockets.
+//! Which calls run: news in, actions out. Holds no keys, no tokens, no sockets; what must outlast a crash goes to its [`Records`] first.
 
-use crate::journal::{Ended, Journal, Known, Unusable, repeatable};
-use protocol::call::{CallId, Outcome, ToolName};
-use protocol::key::{KeyId, PublicKey, SigningKey, sha256_hex};
-use protocol::token::{Binding, Kind, call_hash, check, issue};
-use protocol::warrant::{CANCEL, Receipt, Warrant};
-use protocol::{MAX_TEXT_FRAME, ToBridge, ToWorker, write_frame};
+use crate::journal::{Ended, Known, Records};
+use protocol::call::{CallId, Outcome, ToolCall, ToolName};
+use protocol::token::call_hash;
+use protocol::tools::{Grade, bridge_tools};
+use protocol::warrant::CANCEL;
+use protocol::{MAX_TEXT_FRAME, write_frame};
 use serde::Deserialize;
 use serde_json::Value;
 use std::collections::{HashMap, VecDeque};
@@ -16,8 +16,8 @@ const MAX_RUNNING: usize = 4;
 /// How many calls may wait for their turn; the Worker's limits are far below.
 const MAX_QUEUED: usize = 64;
 
-/// The longest call id, see [`CallId`].
-const MAX_ID: usize = 64;
+/// How long an acknowledged call is still known. The Worker gives up on a call long before.
+const KEPT_MILLIS: i64 = 8 * 24 * 60 * 60 * 1000;
 
 /// What a result's frame holds beside the outcome: two ids, a receipt of about 1.2 KB, punctuation.
 const FRAME_OVERHEAD: usize = 4 * 1024;
@@ -27,16 +27,11 @@ const SEND: &str = "files.send";
 
 /// The calls of one machine, across all its connections.
 #[derive(Debug)]
-pub struct Calls {
-    journal: Journal,
-    key: SigningKey,
-    id: KeyId,
-    command_key: PublicKey,
-    command_id: KeyId,
-    lease_millis: i64,
-    session: Option<Session>,
+pub struct Calls<J> {
+    records: J,
+    connected: bool,
     running: HashMap<CallId, Running>,
-    queue: VecDeque<Order>,
+    queue: VecDeque<Asked>,
     attempts: u64,
 }
 
@@ -53,15 +48,25 @@ pub struct Order {
     pub arguments: Value,
 }
 
-/// What can happen.
+/// What can happen. What the Worker says comes between [`News::Welcomed`] and [`News::Lost`] and is checked already.
 #[derive(Debug, Clone, PartialEq)]
 pub enum News {
-    /// Both sides are proven; the session has this name.
-    Welcomed(String),
-    /// Something came that shows the Worker to be there.
-    Heard,
-    /// The Worker says something.
-    Said(ToBridge),
+    /// Both sides are proven: a session begins.
+    Welcomed,
+    /// The Worker orders a call.
+    Ordered(ToolCall),
+    /// The Worker has stored a result.
+    Acknowledged {
+        /// The call.
+        call: CallId,
+    },
+    /// The Worker has room for more of a file.
+    Credit {
+        /// The call that sends the file.
+        call: CallId,
+        /// The offset up to which its bytes may travel.
+        until: u64,
+    },
     /// A call's run has ended.
     Ended {
         /// The call.
@@ -73,15 +78,15 @@ pub enum News {
         /// SHA-256 of the policy that judged it.
         policy_sha256: String,
     },
-    /// The connection is gone.
+    /// The connection is gone, or none came about.
     Lost,
 }
 
 /// What to do about it, in this order.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Tell the Worker.
-    Say(ToWorker),
+    /// Tell the Worker how a call ended, with a receipt.
+    Report(Ended),
     /// Run a call; it ends in [`News::Ended`].
     Start(Order),
     /// End a run early; it still ends in [`News::Ended`], which may come too late to count.
@@ -97,11 +102,11 @@ pub enum Action {
     HangUp(String),
 }
 
+/// What is asked under a call's id, and the hash that tells it from anything else.
 #[derive(Debug)]
-struct Session {
-    name: String,
-    last_seq: u64,
-    heard_at: i64,
+struct Asked {
+    call: ToolCall,
+    sha256: String,
 }
 
 #[derive(Debug)]
@@ -116,43 +121,51 @@ struct Cancel {
     call: CallId,
 }
 
-impl Calls {
-    /// Calls that `command_key` may order from the owner of `key`.
-    pub fn new(
-        journal: Journal,
-        key: SigningKey,
-        command_key: PublicKey,
-        lease_millis: i64,
-    ) -> Self {
-        Self {
-            id: key.public().id(),
-            command_id: command_key.id(),
-            journal,
-            key,
-            command_key,
-            lease_millis,
-            session: None,
+impl<J: Records> Calls<J> {
+    /// Takes over the records of an earlier process, which may have died, and settles what it left running.
+    pub fn revive(mut records: J, now: i64) -> Result<Self, J::Error> {
+        for (call, tool) in records.running()? {
+            if repeatable(&tool) {
+                records.forget(&call)?;
+            } else {
+                // Whatever it was, it may have acted already and must not act again.
+                let reason = format!(
+                    "local-bridge stopped while {tool} was running; whether it took effect is not known"
+                );
+                records.end(&call, &Outcome::Interrupted { reason }, "", now)?;
+            }
+        }
+        Ok(Self {
+            records,
+            connected: false,
             running: HashMap::new(),
             queue: VecDeque::new(),
             attempts: 0,
-        }
+        })
     }
 
-    /// Takes news in at `now` (milliseconds since 1970). What must outlast a crash is on the disk when this returns.
-    pub fn handle(&mut self, news: News, now: i64) -> Result<Vec<Action>, Unusable> {
+    /// Takes news in at `now` (milliseconds since 1970). What must outlast a crash is recorded when this returns. After an error
+    /// the connection cannot go on: [`News::Lost`] has to follow.
+    pub fn handle(&mut self, news: News, now: i64) -> Result<Vec<Action>, J::Error> {
         match news {
-            News::Welcomed(session) => self.welcomed(session, now),
-            News::Heard => Ok(self.heard(now).err().into_iter().collect()),
-            News::Said(frame) => match self.heard(now) {
-                Ok(()) => self.said(frame, now),
-                Err(hang_up) => Ok(vec![hang_up]),
-            },
+            News::Welcomed => self.welcomed(now),
+            News::Ordered(call) => self.ordered(call, now),
+            News::Acknowledged { call } => {
+                self.records.acknowledge(&call)?;
+                Ok(vec![])
+            }
+            News::Credit { call, until } => Ok(vec![Action::Credit { call, until }]),
             News::Ended {
                 call,
                 attempt,
                 outcome,
                 policy_sha256,
-            } => self.ended(&call, attempt, outcome, &policy_sha256, now),
+            } => {
+                if self.running.get(&call).map(|running| running.attempt) != Some(attempt) {
+                    return Ok(vec![]);
+                }
+                self.ended(&call, outcome, &policy_sha256, now)
+            }
             News::Lost => self.lost(),
         }
     }
@@ -162,183 +175,121 @@ impl Calls {
         self.running.is_empty() && self.queue.is_empty()
     }
 
-    fn welcomed(&mut self, name: String, now: i64) -> Result<Vec<Action>, Unusable> {
-        self.session = Some(Session {
-            name,
-            last_seq: 0,
-            heard_at: now,
-        });
-        self.journal.prune(now)?;
-        let waiting = self.journal.waiting()?;
-        Ok(waiting
-            .iter()
-            .filter_map(|ended| self.result(ended, now))
-            .collect())
+    /// Every result that the Worker may not have is told again.
+    fn welcomed(&mut self, now: i64) -> Result<Vec<Action>, J::Error> {
+        self.connected = true;
+        self.records.prune(now - KEPT_MILLIS)?;
+        let waiting = self.records.waiting()?;
+        Ok(waiting.into_iter().map(Action::Report).collect())
     }
 
-    /// A machine that slept, or a line that was dead, longer than the lease is no longer ready to act.
-    fn heard(&mut self, now: i64) -> Result<(), Action> {
-        let Some(session) = &mut self.session else {
-            return Ok(());
-        };
-        if now - session.heard_at > self.lease_millis {
-            return Err(Action::HangUp("the lease has run out".to_owned()));
-        }
-        session.heard_at = now;
-        Ok(())
-    }
-
-    fn said(&mut self, frame: ToBridge, now: i64) -> Result<Vec<Action>, Unusable> {
-        match frame {
-            ToBridge::Run { warrant } => match self.checked(&warrant, now) {
-                Ok(warrant) => self.run(warrant, now),
-                Err(why) => Ok(vec![Action::HangUp(why)]),
-            },
-            ToBridge::Acknowledged { call } => {
-                self.journal.acknowledge(&call)?;
-                Ok(vec![])
+    fn ordered(&mut self, call: ToolCall, now: i64) -> Result<Vec<Action>, J::Error> {
+        let asked = Asked::new(call);
+        let before = match self.records.find(&asked.call.id)? {
+            Some(Known::Ended(ended)) if ended.call_sha256 == asked.sha256 => {
+                return self.again(asked, ended, now);
             }
-            ToBridge::Credit { call, until } => Ok(vec![Action::Credit { call, until }]),
-            ToBridge::Challenge { .. } | ToBridge::Welcome { .. } => Ok(vec![Action::HangUp(
-                "a session began inside a session".to_owned(),
-            )]),
-        }
-    }
-
-    /// A warrant from the pinned key, for this machine, this session and this moment, next in sequence; else why not.
-    fn checked(&mut self, token: &str, now: i64) -> Result<Warrant, String> {
-        let Some(session) = &mut self.session else {
-            return Err("a warrant before the session".to_owned());
-        };
-        let binding = Binding {
-            issuer: &self.command_id,
-            audience: &self.id,
-            nonce: Some(&session.name),
-        };
-        let checked = check::<Warrant>(Kind::Warrant, &self.command_key, binding, token, now);
-        let warrant = checked.map_err(|error| error.to_string())?.claims;
-        let expected = session.last_seq + 1;
-        if warrant.seq != expected {
-            return Err(format!(
-                "warrant number {} came where {expected} was due",
-                warrant.seq
-            ));
-        }
-        if !well_formed(&warrant.call) {
-            return Err("a call's id has other than letters, digits and '-'".to_owned());
-        }
-        session.last_seq = expected;
-        Ok(warrant)
-    }
-
-    fn run(&mut self, warrant: Warrant, now: i64) -> Result<Vec<Action>, Unusable> {
-        let asked = call_hash(&warrant.tool, &warrant.arguments);
-        match self.journal.find(&warrant.call)? {
-            Some(Known::Running { call_sha256 }) if call_sha256 == asked => Ok(vec![]),
-            Some(Known::Ended(ended)) if ended.call_sha256 == asked => {
-                self.again(warrant, &ended, now)
+            Some(Known::Ended(Ended { call_sha256, .. }) | Known::Running { call_sha256 }) => {
+                Some(call_sha256)
             }
-            Some(Known::Running { .. } | Known::Ended(_)) => Ok(vec![Action::HangUp(format!(
+            None => self
+                .waiting(&asked.call.id)
+                .map(|at| self.queue[at].sha256.clone()),
+        };
+        match before {
+            None => self.take(asked, now),
+            Some(before) if before == asked.sha256 => Ok(vec![]), // its end will be told
+            Some(_) => Ok(vec![Action::HangUp(format!(
                 "call {} came back asking for something else",
-                warrant.call
+                asked.call.id
             ))]),
-            None if self.queue.iter().any(|order| order.call == warrant.call) => Ok(vec![]),
-            None => self.take(warrant, now),
         }
     }
 
-    /// An ended call is answered from the journal; only a file whose bytes the Worker has lost is sent again.
-    fn again(
-        &mut self,
-        warrant: Warrant,
-        ended: &Ended,
-        now: i64,
-    ) -> Result<Vec<Action>, Unusable> {
-        if warrant.tool.0 == SEND && !ended.acknowledged {
-            self.journal.forget(&warrant.call)?;
-            return self.take(warrant, now);
-        }
-        Ok(self.result(ended, now).into_iter().collect())
+    /// Where a call waits for its turn.
+    fn waiting(&self, call: &CallId) -> Option<usize> {
+        self.queue.iter().position(|asked| asked.call.id == *call)
     }
 
-    fn take(&mut self, warrant: Warrant, now: i64) -> Result<Vec<Action>, Unusable> {
-        if warrant.tool.0 == CANCEL {
-            return self.cancel(&warrant, now);
+    /// An ended call is answered from the records; only a file whose bytes the Worker has lost is sent again.
+    fn again(&mut self, asked: Asked, ended: Ended, now: i64) -> Result<Vec<Action>, J::Error> {
+        if asked.call.tool.0 == SEND && !ended.acknowledged {
+            self.records.forget(&asked.call.id)?;
+            return self.take(asked, now);
+        }
+        Ok(self.report(ended).into_iter().collect())
+    }
+
+    fn take(&mut self, asked: Asked, now: i64) -> Result<Vec<Action>, J::Error> {
+        if asked.call.tool.0 == CANCEL {
+            return self.cancel(&asked, now);
         }
         if self.queue.len() >= MAX_QUEUED {
             let full = Outcome::failed("too many calls are waiting on this machine; try later");
-            return self.settle(&warrant.call, &warrant, &full, now);
+            return self.end_unrun(&asked, &full, now);
         }
-        self.attempts += 1;
-        self.queue.push_back(Order {
-            call: warrant.call,
-            attempt: self.attempts,
-            tool: warrant.tool,
-            arguments: warrant.arguments,
-        });
+        self.queue.push_back(asked);
         self.start_next()
     }
 
-    fn start_next(&mut self) -> Result<Vec<Action>, Unusable> {
+    fn start_next(&mut self) -> Result<Vec<Action>, J::Error> {
         let mut actions = Vec::new();
         while self.running.len() < MAX_RUNNING {
-            let Some(order) = self.queue.pop_front() else {
+            let Some(Asked { call, sha256 }) = self.queue.pop_front() else {
                 break;
             };
-            let asked = call_hash(&order.tool, &order.arguments);
-            self.journal.begin(&order.call, &order.tool, &asked)?;
+            // Recorded before it is started: a crash in between costs a call, never runs one twice.
+            self.records.begin(&call.id, &call.tool, &sha256)?;
+            self.attempts += 1;
             let running = Running {
-                attempt: order.attempt,
-                tool: order.tool.clone(),
+                attempt: self.attempts,
+                tool: call.tool.clone(),
             };
-            self.running.insert(order.call.clone(), running);
-            actions.push(Action::Start(order));
+            self.running.insert(call.id.clone(), running);
+            actions.push(Action::Start(Order {
+                call: call.id,
+                attempt: self.attempts,
+                tool: call.tool,
+                arguments: call.arguments,
+            }));
         }
         Ok(actions)
     }
 
-    fn cancel(&mut self, warrant: &Warrant, now: i64) -> Result<Vec<Action>, Unusable> {
-        let target = match serde_json::from_value::<Cancel>(warrant.arguments.clone()) {
+    fn cancel(&mut self, asked: &Asked, now: i64) -> Result<Vec<Action>, J::Error> {
+        let target = match serde_json::from_value::<Cancel>(asked.call.arguments.clone()) {
             Ok(Cancel { call }) => call,
             Err(error) => {
                 let bad = Outcome::failed(format!("arguments are not understood: {error}"));
-                return self.settle(&warrant.call, warrant, &bad, now);
+                return self.end_unrun(asked, &bad, now);
             }
         };
         let mut actions = Vec::new();
         let mut told = format!("{target} is not running here");
-        if let Some(at) = self.queue.iter().position(|order| order.call == target)
-            && let Some(order) = self.queue.remove(at)
-        {
-            let asked = Warrant {
-                seq: 0,
-                call: order.call,
-                tool: order.tool,
-                arguments: order.arguments,
-            };
-            actions.extend(self.settle(&target, &asked, &Outcome::Cancelled, now)?);
+        let waiting = self.waiting(&target).and_then(|at| self.queue.remove(at));
+        if let Some(waiting) = waiting {
+            actions.extend(self.end_unrun(&waiting, &Outcome::Cancelled, now)?);
             told = format!("{target} had not begun and will not");
         } else if self.running.contains_key(&target) {
             actions.push(Action::Stop(target.clone()));
             told = format!("{target} is being stopped");
         }
-        actions.extend(self.settle(&warrant.call, warrant, &Outcome::done(told), now)?);
+        actions.extend(self.end_unrun(asked, &Outcome::done(told), now)?);
         Ok(actions)
     }
 
     /// Ends a call that never runs.
-    fn settle(
+    fn end_unrun(
         &mut self,
-        call: &CallId,
-        asked: &Warrant,
+        asked: &Asked,
         outcome: &Outcome,
         now: i64,
-    ) -> Result<Vec<Action>, Unusable> {
-        let hash = call_hash(&asked.tool, &asked.arguments);
-        self.journal.begin(call, &asked.tool, &hash)?;
-        let ended = self.journal.end(call, outcome, "", now)?;
+    ) -> Result<Vec<Action>, J::Error> {
+        let Asked { call, sha256 } = asked;
+        self.records.begin(&call.id, &call.tool, sha256)?;
+        let ended = self.records.end(&call.id, outcome, "", now)?;
         Ok(ended
-            .and_then(|ended| self.result(&ended, now))
+            .and_then(|ended| self.report(ended))
             .into_iter()
             .collect())
     }
@@ -346,26 +297,24 @@ impl Calls {
     fn ended(
         &mut self,
         call: &CallId,
-        attempt: u64,
         outcome: Outcome,
         policy_sha256: &str,
         now: i64,
-    ) -> Result<Vec<Action>, Unusable> {
-        if self.running.get(call).map(|running| running.attempt) != Some(attempt) {
-            return Ok(vec![]);
-        }
-        let outcome = fitting(outcome);
-        let ended = self.journal.end(call, &outcome, policy_sha256, now)?;
+    ) -> Result<Vec<Action>, J::Error> {
+        // Recorded before it is told: a result that was told is never taken back by a crash.
+        let ended = self
+            .records
+            .end(call, &fitting(outcome), policy_sha256, now)?;
         self.running.remove(call);
-        let result = ended.and_then(|ended| self.result(&ended, now));
-        let mut actions: Vec<Action> = result.into_iter().collect();
+        let report = ended.and_then(|ended| self.report(ended));
+        let mut actions: Vec<Action> = report.into_iter().collect();
         actions.extend(self.start_next()?);
         Ok(actions)
     }
 
     /// What runs goes on; what waits would act without a Worker that still means it; a file's bytes have lost their way.
-    fn lost(&mut self) -> Result<Vec<Action>, Unusable> {
-        self.session = None;
+    fn lost(&mut self) -> Result<Vec<Action>, J::Error> {
+        self.connected = false;
         self.queue.clear();
         let sending: Vec<CallId> = self
             .running
@@ -375,43 +324,33 @@ impl Calls {
             .collect();
         let mut actions = Vec::new();
         for call in sending {
-            self.journal.forget(&call)?;
+            self.records.forget(&call)?;
             self.running.remove(&call);
             actions.push(Action::Stop(call));
         }
         Ok(actions)
     }
 
-    /// A result with a receipt for the present session; nothing while there is none.
-    fn result(&self, ended: &Ended, now: i64) -> Option<Action> {
-        let session = self.session.as_ref()?;
-        let receipt = Receipt {
-            call: ended.call.clone(),
-            call_sha256: ended.call_sha256.clone(),
-            outcome_sha256: sha256_hex(ended.outcome.as_bytes()),
-            at: ended.at,
-            policy_sha256: ended.policy_sha256.clone(),
-            audit_head: ended.audit_head.clone(),
-        };
-        let binding = Binding {
-            issuer: &self.id,
-            audience: &self.command_id,
-            nonce: Some(&session.name),
-        };
-        match issue(Kind::Receipt, &self.key, binding, &receipt, now) {
-            Ok(receipt) => Some(Action::Say(ToWorker::Result {
-                call: ended.call.clone(),
-                outcome: ended.outcome.clone(),
-                receipt,
-            })),
-            Err(error) => Some(Action::HangUp(format!("no receipt can be signed: {error}"))),
+    /// A result to tell; without a session it stays in the records until there is one.
+    fn report(&self, ended: Ended) -> Option<Action> {
+        self.connected.then_some(Action::Report(ended))
+    }
+}
+
+impl Asked {
+    fn new(call: ToolCall) -> Self {
+        Self {
+            sha256: call_hash(&call.tool, &call.arguments),
+            call,
         }
     }
 }
 
-fn well_formed(call: &CallId) -> bool {
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '-';
-    !call.0.is_empty() && call.0.len() <= MAX_ID && call.0.chars().all(allowed)
+/// Running it twice does no more than running it once.
+fn repeatable(tool: &ToolName) -> bool {
+    bridge_tools()
+        .iter()
+        .any(|spec| spec.name == *tool && spec.grade == Grade::Read)
 }
 
 /// An outcome whose frame the Worker will read. A tool's own limits keep far below; a text of quotes and backslashes may not.
@@ -446,89 +385,66 @@ fn halved(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::journal::Journal;
     use serde_json::json;
 
     const NOW: i64 = 1_790_000_000_000;
-    const LEASE: i64 = 60_000;
 
     struct World {
-        calls: Calls,
-        command: SigningKey,
-        bridge: KeyId,
-        seq: u64,
+        calls: Calls<Journal>,
     }
 
     impl World {
         fn new() -> Self {
-            let (command, key) = (
-                SigningKey::generate().unwrap(),
-                SigningKey::generate().unwrap(),
-            );
-            let bridge = key.public().id();
             let journal = Journal::in_memory().unwrap();
-            let calls = Calls::new(journal, key, command.public(), LEASE);
-            let mut world = Self {
-                calls,
-                command,
-                bridge,
-                seq: 0,
-            };
-            world.welcome("s1", NOW);
+            let calls = Calls::revive(journal, NOW).unwrap();
+            let mut world = Self { calls };
+            assert_eq!(world.hears(News::Welcomed), vec![]);
             world
         }
 
-        fn welcome(&mut self, session: &str, now: i64) -> Vec<Action> {
-            self.seq = 0;
-            let news = News::Welcomed(session.to_owned());
-            self.calls.handle(news, now).unwrap()
-        }
-
-        fn warrant(&self, seq: u64, call: &str, tool: &str, arguments: Value, at: i64) -> News {
-            let issuer = self.command.public().id();
-            let session = self.calls.session.as_ref().map(|s| s.name.clone());
-            let binding = Binding {
-                issuer: &issuer,
-                audience: &self.bridge,
-                nonce: session.as_deref(),
-            };
-            let claims = Warrant {
-                seq,
-                call: CallId(call.into()),
-                tool: ToolName::new(tool),
-                arguments,
-            };
-            let warrant = issue(Kind::Warrant, &self.command, binding, &claims, at).unwrap();
-            News::Said(ToBridge::Run { warrant })
+        fn hears(&mut self, news: News) -> Vec<Action> {
+            self.calls.handle(news, NOW).unwrap()
         }
 
         fn order(&mut self, call: &str, tool: &str, arguments: Value) -> Vec<Action> {
-            self.seq += 1;
-            let news = self.warrant(self.seq, call, tool, arguments, NOW);
-            self.calls.handle(news, NOW).unwrap()
+            self.hears(News::Ordered(ToolCall {
+                id: id(call),
+                tool: ToolName::new(tool),
+                arguments,
+            }))
         }
 
         fn end(&mut self, started: &[Action], outcome: Outcome) -> Vec<Action> {
             let [Action::Start(order)] = started else {
                 panic!("nothing started: {started:?}");
             };
-            let news = News::Ended {
+            self.hears(News::Ended {
                 call: order.call.clone(),
                 attempt: order.attempt,
                 outcome,
                 policy_sha256: "p".into(),
-            };
-            self.calls.handle(news, NOW).unwrap()
+            })
+        }
+
+        fn acknowledge(&mut self, call: &str) {
+            let stored = News::Acknowledged { call: id(call) };
+            assert_eq!(self.hears(stored), vec![]);
         }
     }
 
+    fn id(text: &str) -> CallId {
+        CallId(text.into())
+    }
+
     fn outcomes(actions: &[Action]) -> Vec<(&str, Outcome)> {
-        let said = actions.iter().map(|action| {
-            let Action::Say(ToWorker::Result { call, outcome, .. }) = action else {
+        let told = actions.iter().map(|action| {
+            let Action::Report(Ended { call, outcome, .. }) = action else {
                 panic!("not a result: {action:?}");
             };
             (call.0.as_str(), serde_json::from_str(outcome).unwrap())
         });
-        said.collect()
+        told.collect()
     }
 
     #[test]
@@ -541,78 +457,38 @@ mod tests {
         assert_eq!(outcomes(&first), vec![("c1", Outcome::done("ok"))]);
         let second = world.order("c1", "files.write", write.clone());
         assert_eq!(outcomes(&second), vec![("c1", Outcome::done("ok"))]);
-        world.calls.handle(News::Lost, NOW).unwrap();
-        let again = world.welcome("s2", NOW);
+        world.hears(News::Lost);
+        let again = world.hears(News::Welcomed);
         assert_eq!(outcomes(&again), vec![("c1", Outcome::done("ok"))]);
         let third = world.order("c1", "files.write", write);
         assert_eq!(outcomes(&third), vec![("c1", Outcome::done("ok"))]);
-        let stored = News::Said(ToBridge::Acknowledged {
-            call: CallId("c1".into()),
-        });
-        assert_eq!(world.calls.handle(stored, NOW).unwrap(), vec![]);
-        assert_eq!(world.welcome("s3", NOW), vec![]);
-    }
-
-    #[test]
-    fn a_gap_or_a_repeat_in_the_sequence_ends_the_session() {
-        let mut world = World::new();
-        let gap = world.warrant(2, "c1", "files.list", json!({}), NOW);
-        let why = "warrant number 2 came where 1 was due".to_owned();
-        assert_eq!(
-            world.calls.handle(gap, NOW).unwrap(),
-            vec![Action::HangUp(why)]
-        );
-        let first = world.warrant(1, "c1", "files.list", json!({}), NOW);
-        assert!(matches!(
-            world.calls.handle(first.clone(), NOW).unwrap()[..],
-            [Action::Start(_)]
-        ));
-        let why = "warrant number 1 came where 2 was due".to_owned();
-        assert_eq!(
-            world.calls.handle(first, NOW).unwrap(),
-            vec![Action::HangUp(why)]
-        );
-    }
-
-    #[test]
-    fn a_warrant_of_another_session_or_of_the_past_ends_the_session() {
-        let mut world = World::new();
-        let stale = world.warrant(1, "c1", "files.list", json!({}), NOW);
-        world.welcome("s2", NOW);
-        let actions = world.calls.handle(stale, NOW).unwrap();
-        assert!(matches!(actions[..], [Action::HangUp(_)]), "{actions:?}");
-        let old = world.warrant(1, "c1", "files.list", json!({}), NOW - 60_000);
-        let actions = world.calls.handle(old, NOW).unwrap();
-        assert!(matches!(actions[..], [Action::HangUp(_)]), "{actions:?}");
-        assert!(world.calls.idle());
+        world.acknowledge("c1");
+        assert_eq!(world.hears(News::Welcomed), vec![]);
     }
 
     #[test]
     fn an_id_that_comes_back_with_other_arguments_ends_the_session() {
         let mut world = World::new();
         let started = world.order("c1", "files.write", json!({"path": "a", "text": "b"}));
+        let other = json!({"path": "a", "text": "c"});
+        let why = "call c1 came back asking for something else".to_owned();
+        let hang_up = vec![Action::HangUp(why)];
+        assert_eq!(world.order("c1", "files.write", other.clone()), hang_up);
         world.end(&started, Outcome::done("ok"));
-        let actions = world.order("c1", "files.write", json!({"path": "a", "text": "c"}));
-        assert!(matches!(actions[..], [Action::HangUp(_)]), "{actions:?}");
+        assert_eq!(world.order("c1", "files.write", other), hang_up);
     }
 
     #[test]
-    fn an_id_that_could_be_a_path_ends_the_session() {
+    fn a_waiting_id_that_comes_back_with_other_arguments_ends_the_session() {
         let mut world = World::new();
-        let actions = world.order("../c1", "files.list", json!({}));
-        assert!(matches!(actions[..], [Action::HangUp(_)]), "{actions:?}");
-    }
-
-    #[test]
-    fn after_the_lease_nothing_is_taken() {
-        let mut world = World::new();
-        let late = NOW + LEASE + 1;
-        let news = world.warrant(1, "c1", "files.list", json!({}), late);
-        let why = "the lease has run out".to_owned();
-        assert_eq!(
-            world.calls.handle(news, late).unwrap(),
-            vec![Action::HangUp(why)]
-        );
+        for call in ["c1", "c2", "c3", "c4", "c5"] {
+            world.order(call, "files.read", json!({"path": "a"}));
+        }
+        let same = world.order("c5", "files.read", json!({"path": "a"}));
+        assert_eq!(same, vec![]);
+        let actions = world.order("c5", "files.read", json!({"path": "b"}));
+        let why = "call c5 came back asking for something else".to_owned();
+        assert_eq!(actions, vec![Action::HangUp(why)]);
     }
 
     #[test]
@@ -637,11 +513,25 @@ mod tests {
     }
 
     #[test]
+    fn when_too_many_wait_the_next_is_turned_away_and_none_waits_beyond_a_loss() {
+        let mut world = World::new();
+        for call in 0..MAX_RUNNING + MAX_QUEUED {
+            world.order(&format!("c{call}"), "files.list", json!({}));
+        }
+        let full = Outcome::failed("too many calls are waiting on this machine; try later");
+        let actions = world.order("over", "files.list", json!({}));
+        assert_eq!(outcomes(&actions), vec![("over", full)]);
+        assert_eq!(world.hears(News::Lost), vec![]);
+        assert_eq!(world.calls.running.len(), MAX_RUNNING);
+        assert!(world.calls.queue.is_empty());
+    }
+
+    #[test]
     fn a_cancelled_run_is_stopped_and_its_own_end_tells_how() {
         let mut world = World::new();
         let started = world.order("c1", "shell.run", json!({"argv": ["sleep", "9"]}));
         let actions = world.order("x1", CANCEL, json!({"call": "c1"}));
-        assert_eq!(actions[0], Action::Stop(CallId("c1".into())));
+        assert_eq!(actions[0], Action::Stop(id("c1")));
         assert_eq!(
             outcomes(&actions[1..]),
             vec![("x1", Outcome::done("c1 is being stopped"))]
@@ -660,9 +550,9 @@ mod tests {
         let mut world = World::new();
         let path = json!({"path": "a"});
         let started = world.order("c1", SEND, path.clone());
-        let actions = world.calls.handle(News::Lost, NOW).unwrap();
-        assert_eq!(actions, vec![Action::Stop(CallId("c1".into()))]);
-        assert_eq!(world.welcome("s2", NOW), vec![]);
+        let actions = world.hears(News::Lost);
+        assert_eq!(actions, vec![Action::Stop(id("c1"))]);
+        assert_eq!(world.hears(News::Welcomed), vec![]);
         let again = world.order("c1", SEND, path.clone());
         assert_eq!(world.end(&started, Outcome::done("stale")), vec![]);
         let actions = world.end(&again, Outcome::done("sent"));
@@ -670,10 +560,7 @@ mod tests {
         let unstored = world.order("c1", SEND, path.clone());
         assert!(matches!(unstored[..], [Action::Start(_)]));
         world.end(&unstored, Outcome::done("sent"));
-        let stored = News::Said(ToBridge::Acknowledged {
-            call: CallId("c1".into()),
-        });
-        world.calls.handle(stored, NOW).unwrap();
+        world.acknowledge("c1");
         let actions = world.order("c1", SEND, path);
         assert_eq!(outcomes(&actions), vec![("c1", Outcome::done("sent"))]);
     }
@@ -682,47 +569,45 @@ mod tests {
     fn a_command_that_ends_while_the_line_is_down_is_told_at_the_next_session() {
         let mut world = World::new();
         let started = world.order("c1", "shell.run", json!({"argv": ["true"]}));
-        assert_eq!(world.calls.handle(News::Lost, NOW).unwrap(), vec![]);
+        assert_eq!(world.hears(News::Lost), vec![]);
         assert_eq!(world.end(&started, Outcome::done("ok")), vec![]);
-        let actions = world.welcome("s2", NOW);
+        let actions = world.hears(News::Welcomed);
         assert_eq!(outcomes(&actions), vec![("c1", Outcome::done("ok"))]);
     }
 
     #[test]
-    fn a_receipt_proves_what_was_asked_and_how_it_ended() {
+    fn after_a_crash_reads_may_run_again_and_the_rest_is_reported_as_interrupted() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let mut journal = Journal::open(&path).unwrap();
+        for (call, tool) in [("r", "files.read"), ("w", "files.write")] {
+            journal.begin(&id(call), &ToolName::new(tool), "h").unwrap();
+        }
+        drop(journal);
+        let calls = Calls::revive(Journal::open(&path).unwrap(), 2).unwrap();
+        assert_eq!(calls.records.find(&id("r")).unwrap(), None);
+        let Some(Known::Ended(ended)) = calls.records.find(&id("w")).unwrap() else {
+            panic!("not ended");
+        };
+        assert!(ended.outcome.contains("interrupted"), "{}", ended.outcome);
+        assert_eq!(calls.records.waiting().unwrap(), vec![ended]);
+    }
+
+    #[test]
+    fn a_result_waits_until_it_is_acknowledged_and_is_dropped_eight_days_later() {
         let mut world = World::new();
-        let arguments = json!({"path": "a", "text": "b"});
-        let started = world.order("c1", "files.write", arguments.clone());
-        let actions = world.end(&started, Outcome::done("ok"));
-        let [
-            Action::Say(ToWorker::Result {
-                outcome, receipt, ..
-            }),
-        ] = &actions[..]
-        else {
-            panic!("{actions:?}");
-        };
-        let (bridge_key, audience) = (world.calls.key.public(), world.command.public().id());
-        let binding = Binding {
-            issuer: &world.bridge,
-            audience: &audience,
-            nonce: Some("s1"),
-        };
-        let receipt = check::<Receipt>(Kind::Receipt, &bridge_key, binding, receipt, NOW)
-            .unwrap()
-            .claims;
-        assert_eq!(
-            receipt,
-            Receipt {
-                call: CallId("c1".into()),
-                call_sha256: call_hash(&ToolName::new("files.write"), &arguments),
-                outcome_sha256: sha256_hex(outcome.as_bytes()),
-                at: NOW,
-                policy_sha256: "p".into(),
-                audit_head: receipt.audit_head.clone(),
+        let started = world.order("c1", "files.write", json!({}));
+        let told = world.end(&started, Outcome::done("ok"));
+        let mut welcomed = |acknowledged: bool, at: i64| {
+            if acknowledged {
+                world.acknowledge("c1");
             }
-        );
-        assert_eq!(receipt.audit_head.len(), 64);
+            let told = world.calls.handle(News::Welcomed, at).unwrap();
+            (told, world.calls.records.find(&id("c1")).unwrap().is_some())
+        };
+        assert_eq!(welcomed(false, NOW + KEPT_MILLIS + 1), (told, true));
+        assert_eq!(welcomed(true, NOW + KEPT_MILLIS), (vec![], true));
+        assert_eq!(welcomed(true, NOW + KEPT_MILLIS + 1), (vec![], false));
     }
 
     #[test]

@@ -39,6 +39,20 @@ pub struct State {
     pub accepted: bool,
 }
 
+/// The process that runs, as it wrote of itself when it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Process {
+    /// Its number.
+    pub pid: u32,
+    /// When it began, in milliseconds since 1970.
+    pub since: i64,
+    /// Its version.
+    pub version: String,
+    /// The file that it logs to, besides stderr.
+    pub log: Option<PathBuf>,
+}
+
 /// Holds the home for one process; the system lets go of it when the process ends, however it ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
@@ -99,6 +113,18 @@ impl Home {
         Ok(Self(path))
     }
 
+    /// The folder as it is, nothing made and nothing put right; `None` where there is none.
+    pub fn look(path: &Path) -> Result<Option<Self>, Broken> {
+        match path.canonicalize() {
+            Ok(path) => Ok(Some(Self(path))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(source) => Err(Broken::Io {
+                path: path.to_owned(),
+                source,
+            }),
+        }
+    }
+
     /// The folder.
     pub fn path(&self) -> &Path {
         &self.0
@@ -119,10 +145,25 @@ impl Home {
         self.0.join("scratch")
     }
 
+    /// Where a running bridge logs to.
+    pub fn logs(&self) -> PathBuf {
+        self.0.join("logs")
+    }
+
     /// While a file `panic` lies in the home, every call is refused.
     pub fn panics(&self) -> bool {
         // A file that cannot be looked at counts as there: the safe reading of an unclear sign.
         self.0.join("panic").try_exists().unwrap_or(true)
+    }
+
+    /// Puts the file `panic` there, with a word on how it came.
+    pub fn freeze(&self, why: &str) -> Result<(), Broken> {
+        self.write("panic", why)
+    }
+
+    /// Takes the file `panic` away; false where there was none.
+    pub fn thaw(&self) -> Result<bool, Broken> {
+        self.remove("panic")
     }
 
     /// Takes the home for this process.
@@ -182,14 +223,18 @@ impl Home {
     /// Forgets key and pairing; the journal and the policy stay.
     pub fn unpair(&self) -> Result<(), Broken> {
         for name in ["pairing.json", "key", "state.json"] {
-            let path = self.0.join(name);
-            match fs::remove_file(&path) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(source) => return Err(Broken::Io { path, source }),
-            }
+            self.remove(name)?;
         }
         Ok(())
+    }
+
+    fn remove(&self, name: &str) -> Result<bool, Broken> {
+        let path = self.0.join(name);
+        match fs::remove_file(&path) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(source) => Err(Broken::Io { path, source }),
+        }
     }
 
     /// What a bridge last wrote of itself; nothing known where the file is not there or not readable.
@@ -201,6 +246,21 @@ impl Home {
     /// Writes what `status` shows.
     pub fn write_state(&self, state: &State) -> Result<(), Broken> {
         self.write_json("state.json", state)
+    }
+
+    /// Notes that this process runs, and that it has no connection yet, whatever one before it left.
+    pub fn begin(&self, process: &Process) -> Result<(), Broken> {
+        let before = self.state();
+        self.write_state(&State {
+            accepted: before.accepted,
+            ..State::default()
+        })?;
+        self.write_json("run.json", process)
+    }
+
+    /// The process that began last; whether it still runs, only [`Home::lock`] tells.
+    pub fn process(&self) -> Option<Process> {
+        read_json(&self.0.join("run.json")).ok().flatten()
     }
 
     /// Writes one of the home's files whole, readable by its owner alone.
@@ -316,6 +376,56 @@ mod tests {
         assert!(matches!(home.lock(), Err(Broken::Running)));
         drop(held);
         assert!(home.lock().is_ok());
+    }
+
+    #[test]
+    fn what_a_killed_bridge_left_is_not_taken_for_a_connection() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(&folder.path().join("home")).unwrap();
+        home.write_state(&State {
+            connected: true,
+            since: 5,
+            last_error: None,
+            accepted: true,
+        })
+        .unwrap();
+        let process = Process {
+            pid: 7,
+            since: 9,
+            version: "0.1.0".into(),
+            log: None,
+        };
+        home.begin(&process).unwrap();
+        let fresh = State {
+            accepted: true,
+            ..State::default()
+        };
+        assert_eq!((home.state(), home.process()), (fresh, Some(process)));
+    }
+
+    #[test]
+    fn a_home_is_frozen_and_thawed() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(&folder.path().join("home")).unwrap();
+        assert!(!home.panics());
+        home.freeze("by hand").unwrap();
+        assert!(home.panics());
+        assert!(home.thaw().unwrap());
+        assert!(!home.panics());
+        assert!(!home.thaw().unwrap());
+    }
+
+    #[test]
+    fn looking_at_a_home_makes_and_mends_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("home");
+        assert!(Home::look(&path).unwrap().is_none());
+        assert!(!path.exists());
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(Home::look(&path).unwrap().is_some());
+        let mode = fs::metadata(&path).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
     }
 
     #[test]

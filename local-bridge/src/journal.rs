@@ -1,16 +1,23 @@
-//! What this machine has done: each call's end is kept until the Worker has stored it, and a hash chain remembers all of them.
+//! What this machine has done, on its disk: each call's end is kept until the Worker has stored it, and a hash chain remembers all of them.
 
 use protocol::call::{CallId, Outcome, ToolName};
 use protocol::key::sha256_hex;
-use protocol::tools::{Grade, bridge_tools};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
-use std::path::Path;
+use serde::{Deserialize, Serialize};
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-/// How long an acknowledged call is still known. The Worker gives up on a call long before.
-const KEPT_MILLIS: i64 = 8 * 24 * 60 * 60 * 1000;
+/// How often a journal that is being written is looked at before the last look must do.
+const LOOKS: u32 = 20;
+
+/// How long a reader waits for a writer.
+const BUSY: Duration = Duration::from_secs(2);
 
 /// The audit chain's head before its first entry.
-const NO_HEAD: &str = "0000000000000000000000000000000000000000000000000000000000000000";
+pub const NO_HEAD: &str = "0000000000000000000000000000000000000000000000000000000000000000";
 
 const SCHEMA: &str = "
 CREATE TABLE IF NOT EXISTS calls (
@@ -36,9 +43,60 @@ CREATE TABLE IF NOT EXISTS audit (
     hash TEXT NOT NULL
 ) STRICT;";
 
-/// The calls of one machine.
+/// The calls of one machine, in a file of `SQLite`'s.
 #[derive(Debug)]
-pub struct Journal(Connection);
+pub struct Journal {
+    db: Connection,
+    /// Where the chain's head is kept a second time; nothing for a journal that is only looked at, or lies in memory.
+    anchor: Option<PathBuf>,
+}
+
+/// One link of the chain: a call that ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Entry {
+    /// Its number; the first is 1 and none is left out.
+    pub seq: i64,
+    /// When the call ended, in milliseconds since 1970.
+    pub at: i64,
+    /// The call.
+    pub call: CallId,
+    /// Its tool.
+    pub tool: ToolName,
+    /// See [`protocol::token::call_hash`].
+    pub call_sha256: String,
+    /// SHA-256 of the outcome's JSON text.
+    pub outcome_sha256: String,
+    /// The hash of the entry before it.
+    pub prev: String,
+    /// Its own hash.
+    pub hash: String,
+}
+
+/// The chain's head, kept in a file of its own: a chain that was cut off or written anew does not end in it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Anchor {
+    /// The number of the last entry.
+    pub seq: i64,
+    /// Its hash.
+    pub head: String,
+    /// The hash of the entry that is being written after it; what a power cut leaves.
+    pub next: Option<String>,
+}
+
+/// All that can be checked of what a machine did, as it was at one moment.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Ledger {
+    /// The chain.
+    pub entries: Vec<Entry>,
+    /// The ended calls whose outcomes are still kept, in the order in which they began.
+    pub kept: Vec<Ended>,
+    /// What runs.
+    pub running: Vec<(CallId, ToolName)>,
+    /// The head that is kept apart.
+    pub anchor: Option<Anchor>,
+}
 
 /// A call that has ended, as its receipt tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,7 +111,7 @@ pub struct Ended {
     pub outcome: String,
     /// SHA-256 of the policy that judged it.
     pub policy_sha256: String,
-    /// The audit chain's head after it.
+    /// The audit chain's head after it; empty where no chain is kept.
     pub audit_head: String,
     /// When it ended, in milliseconds since 1970.
     pub at: i64,
@@ -84,28 +142,129 @@ pub struct Counts {
     pub ended: i64,
 }
 
-/// The journal's file cannot be used.
+/// The journal's files cannot be used.
 #[derive(Debug, thiserror::Error)]
-#[error("the journal cannot be read or written: {0}")]
-pub struct Unusable(#[from] rusqlite::Error);
+pub enum Unusable {
+    /// The database.
+    #[error("the journal cannot be read or written: {0}")]
+    Database(#[from] rusqlite::Error),
+    /// The file with the chain's head.
+    #[error("the head of the audit log cannot be read or written: {0}: {1}")]
+    Anchor(PathBuf, io::Error),
+}
+
+/// What [`crate::calls::Calls`] must remember beyond its own process. What an operation notes is on the disk before it returns,
+/// and no operation does half of its work.
+pub trait Records {
+    /// The records cannot be read or written.
+    type Error: std::error::Error;
+
+    /// What is known of a call.
+    fn find(&self, call: &CallId) -> Result<Option<Known>, Self::Error>;
+
+    /// Notes that a call is about to run. An error if its id is known.
+    fn begin(
+        &mut self,
+        call: &CallId,
+        tool: &ToolName,
+        call_sha256: &str,
+    ) -> Result<(), Self::Error>;
+
+    /// Notes how a running call ended; `None`, and nothing noted, if no such call runs.
+    fn end(
+        &mut self,
+        call: &CallId,
+        outcome: &Outcome,
+        policy_sha256: &str,
+        now: i64,
+    ) -> Result<Option<Ended>, Self::Error>;
+
+    /// Forgets a call, running or ended, so that it may be run again under its id. One that is not known stays so.
+    fn forget(&mut self, call: &CallId) -> Result<(), Self::Error>;
+
+    /// Notes that the Worker has stored an ended call's result. Of any other call it notes nothing.
+    fn acknowledge(&mut self, call: &CallId) -> Result<(), Self::Error>;
+
+    /// The ended calls that are not acknowledged, those that ended first at first.
+    fn waiting(&self) -> Result<Vec<Ended>, Self::Error>;
+
+    /// The calls that have begun and not ended.
+    fn running(&self) -> Result<Vec<(CallId, ToolName)>, Self::Error>;
+
+    /// Drops the acknowledged calls that ended before a moment.
+    fn prune(&mut self, before: i64) -> Result<(), Self::Error>;
+}
+
+impl Entry {
+    /// The hash that it must have: of all that it says, and of the entry before it.
+    pub fn computed(&self) -> String {
+        let told = serde_json::json!([
+            self.seq,
+            self.at,
+            self.call,
+            self.tool,
+            self.call_sha256,
+            self.outcome_sha256,
+            self.prev
+        ]);
+        sha256_hex(told.to_string().as_bytes())
+    }
+}
 
 impl Journal {
-    /// Opens the journal and settles what an earlier process left running.
-    pub fn open(path: &Path, now: i64) -> Result<Self, Unusable> {
+    /// Opens the journal, or makes it, for its owner alone.
+    pub fn open(path: &Path) -> Result<Self, Unusable> {
+        let anchor = anchor_of(path);
+        let mut private = OpenOptions::new();
+        private.create(true).append(true).mode(0o600);
+        private
+            .open(path)
+            .map_err(|error| Unusable::Anchor(path.to_owned(), error))?;
         let mut journal = Self::prepared(Connection::open(path)?)?;
-        journal.settle(now)?;
+        // A journal of before there were anchors gets one; what may be wrong with one that is there, `audit verify` says.
+        let last = last(&journal.db)?;
+        if let (Some((seq, head)), None) = (last, read_anchor(&anchor)?) {
+            let next = None;
+            write_anchor(&anchor, &Anchor { seq, head, next })?;
+        }
+        journal.anchor = Some(anchor);
         Ok(journal)
     }
 
     /// How many calls a journal holds, without touching them; `None` where there is no journal yet.
     pub fn look(path: &Path) -> Result<Option<Counts>, Unusable> {
+        let journal = Self::read_only(path)?;
+        journal.map(|journal| journal.counts()).transpose()
+    }
+
+    /// All that can be checked of a journal, without touching it; `None` where there is no journal yet.
+    pub fn ledger(path: &Path) -> Result<Option<Ledger>, Unusable> {
+        let Some(mut journal) = Self::read_only(path)? else {
+            return Ok(None);
+        };
+        let anchor = anchor_of(path);
+        // Two files cannot be read in one moment: what has changed meanwhile is read again.
+        for _ in 0..LOOKS {
+            let before = read_anchor(&anchor)?;
+            let ledger = journal.read()?;
+            if read_anchor(&anchor)? == before {
+                let anchor = before;
+                return Ok(Some(Ledger { anchor, ..ledger }));
+            }
+        }
+        let anchor = read_anchor(&anchor)?;
+        let ledger = journal.read()?;
+        Ok(Some(Ledger { anchor, ..ledger }))
+    }
+
+    fn read_only(path: &Path) -> Result<Option<Self>, Unusable> {
         if !path.exists() {
             return Ok(None);
         }
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        Self(Connection::open_with_flags(path, flags)?)
-            .counts()
-            .map(Some)
+        let db = Connection::open_with_flags(path, flags)?;
+        db.busy_timeout(BUSY)?;
+        Ok(Some(Self { db, anchor: None }))
     }
 
     /// A journal that lives as long as the value.
@@ -113,24 +272,72 @@ impl Journal {
         Self::prepared(Connection::open_in_memory()?)
     }
 
-    /// What is known of a call.
-    pub fn find(&self, call: &CallId) -> Result<Option<Known>, Unusable> {
+    /// The tables as they are at one moment.
+    fn read(&mut self) -> Result<Ledger, Unusable> {
+        let moment = self.db.transaction()?;
+        let entries = moment
+            .prepare("SELECT * FROM audit ORDER BY seq")?
+            .query_map([], entry_from)?
+            .collect::<Result<_, _>>()?;
+        let kept = moment
+            .prepare("SELECT * FROM calls WHERE state = 'ended' ORDER BY rowid")?
+            .query_map([], ended_from)?
+            .collect::<Result<_, _>>()?;
+        let running = moment
+            .prepare("SELECT id, tool FROM calls WHERE state = 'running' ORDER BY rowid")?
+            .query_map([], running_from)?
+            .collect::<Result<_, _>>()?;
+        Ok(Ledger {
+            entries,
+            kept,
+            running,
+            anchor: None,
+        })
+    }
+
+    /// How many calls there are.
+    pub fn counts(&self) -> Result<Counts, Unusable> {
+        let count = |sql| self.db.query_row(sql, [], |row| row.get(0));
+        Ok(Counts {
+            running: count("SELECT count(*) FROM calls WHERE state = 'running'")?,
+            waiting: count(
+                "SELECT count(*) FROM calls WHERE state = 'ended' AND acknowledged = 0",
+            )?,
+            ended: count("SELECT count(*) FROM audit")?,
+        })
+    }
+
+    fn prepared(connection: Connection) -> Result<Self, Unusable> {
+        // FULL: a call must be on the disk before it acts, or a power cut would let it act twice.
+        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
+        connection.pragma_update(None, "synchronous", "FULL")?;
+        connection.execute_batch(SCHEMA)?;
+        Ok(Self {
+            db: connection,
+            anchor: None,
+        })
+    }
+}
+
+impl Records for Journal {
+    type Error = Unusable;
+
+    fn find(&self, call: &CallId) -> Result<Option<Known>, Unusable> {
         let sql = "SELECT * FROM calls WHERE id = ?1";
-        let mut known = self.0.prepare_cached(sql)?;
+        let mut known = self.db.prepare_cached(sql)?;
         Ok(known.query_row([&call.0], known_from).optional()?)
     }
 
-    /// Notes that a call is about to run. What is noted is on the disk before this returns.
-    pub fn begin(&self, call: &CallId, tool: &ToolName, call_sha256: &str) -> Result<(), Unusable> {
-        self.0.execute(
+    fn begin(&mut self, call: &CallId, tool: &ToolName, call_sha256: &str) -> Result<(), Unusable> {
+        self.db.execute(
             "INSERT INTO calls (id, tool, call_sha256, state) VALUES (?1, ?2, ?3, 'running')",
             params![call.0, tool.0, call_sha256],
         )?;
         Ok(())
     }
 
-    /// Notes how a running call ended and adds it to the chain; `None` if no such call runs.
-    pub fn end(
+    /// Also adds the end to the chain.
+    fn end(
         &mut self,
         call: &CallId,
         outcome: &Outcome,
@@ -138,7 +345,8 @@ impl Journal {
         now: i64,
     ) -> Result<Option<Ended>, Unusable> {
         let outcome = serde_json::to_string(outcome).unwrap_or_default(); // strings and numbers always serialise
-        let transaction = self.0.transaction()?;
+        let anchor = self.anchor.as_deref();
+        let transaction = self.db.transaction()?;
         let asked = transaction
             .query_row(
                 "SELECT tool, call_sha256 FROM calls WHERE id = ?1 AND state = 'running'",
@@ -159,133 +367,151 @@ impl Journal {
             at: now,
             acknowledged: false,
         };
-        ended.audit_head = append(&transaction, &ended)?;
+        let (before, entry) = append(&transaction, &ended)?;
+        ended.audit_head.clone_from(&entry.hash);
         transaction.execute(
             "UPDATE calls SET state = 'ended', outcome = ?2, policy_sha256 = ?3, audit_head = ?4, ended_at = ?5 WHERE id = ?1",
             params![call.0, ended.outcome, policy_sha256, ended.audit_head, now],
         )?;
+        // Around the commit: at no moment does a chain that is whole disagree with its anchor.
+        if let Some(anchor) = anchor {
+            let (seq, head) = before;
+            let next = Some(entry.hash.clone());
+            write_anchor(anchor, &Anchor { seq, head, next })?;
+        }
         transaction.commit()?;
+        if let Some(anchor) = anchor {
+            let (seq, head, next) = (entry.seq, entry.hash, None);
+            write_anchor(anchor, &Anchor { seq, head, next })?;
+        }
         Ok(Some(ended))
     }
 
-    /// Forgets a call that may be run again under its id because it changes nothing.
-    pub fn forget(&self, call: &CallId) -> Result<(), Unusable> {
-        self.0
+    fn forget(&mut self, call: &CallId) -> Result<(), Unusable> {
+        self.db
             .execute("DELETE FROM calls WHERE id = ?1", [&call.0])?;
         Ok(())
     }
 
-    /// Notes that the Worker has stored a result.
-    pub fn acknowledge(&self, call: &CallId) -> Result<(), Unusable> {
-        self.0.execute(
+    fn acknowledge(&mut self, call: &CallId) -> Result<(), Unusable> {
+        self.db.execute(
             "UPDATE calls SET acknowledged = 1 WHERE id = ?1 AND state = 'ended'",
             [&call.0],
         )?;
         Ok(())
     }
 
-    /// The results that the Worker has not acknowledged, oldest first.
-    pub fn waiting(&self) -> Result<Vec<Ended>, Unusable> {
+    fn waiting(&self) -> Result<Vec<Ended>, Unusable> {
         let sql = "SELECT * FROM calls WHERE acknowledged = 0 AND state = 'ended' ORDER BY ended_at, rowid";
-        let mut rows = self.0.prepare_cached(sql)?;
+        let mut rows = self.db.prepare_cached(sql)?;
         let ended = rows.query_map([], ended_from)?;
         Ok(ended.collect::<Result<_, _>>()?)
     }
 
-    /// Drops acknowledged calls that nobody will order again.
-    pub fn prune(&self, now: i64) -> Result<(), Unusable> {
-        self.0.execute(
+    fn running(&self) -> Result<Vec<(CallId, ToolName)>, Unusable> {
+        let sql = "SELECT id, tool FROM calls WHERE state = 'running' ORDER BY rowid";
+        let mut rows = self.db.prepare_cached(sql)?;
+        let running = rows.query_map([], running_from)?;
+        Ok(running.collect::<Result<_, _>>()?)
+    }
+
+    fn prune(&mut self, before: i64) -> Result<(), Unusable> {
+        self.db.execute(
             "DELETE FROM calls WHERE acknowledged = 1 AND ended_at < ?1",
-            [now - KEPT_MILLIS],
+            [before],
         )?;
         Ok(())
     }
-
-    /// How many calls there are.
-    pub fn counts(&self) -> Result<Counts, Unusable> {
-        let count = |sql| self.0.query_row(sql, [], |row| row.get(0));
-        Ok(Counts {
-            running: count("SELECT count(*) FROM calls WHERE state = 'running'")?,
-            waiting: count(
-                "SELECT count(*) FROM calls WHERE state = 'ended' AND acknowledged = 0",
-            )?,
-            ended: count("SELECT count(*) FROM audit")?,
-        })
-    }
-
-    fn prepared(connection: Connection) -> Result<Self, Unusable> {
-        // FULL: a call must be on the disk before it acts, or a power cut would let it act twice.
-        connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
-        connection.pragma_update(None, "synchronous", "FULL")?;
-        connection.execute_batch(SCHEMA)?;
-        Ok(Self(connection))
-    }
-
-    /// Reads may run again when they are ordered again; of anything else it is not known whether it took effect.
-    fn settle(&mut self, now: i64) -> Result<(), Unusable> {
-        let left: Vec<(CallId, ToolName)> = {
-            let mut rows = self
-                .0
-                .prepare("SELECT id, tool FROM calls WHERE state = 'running'")?;
-            let left =
-                rows.query_map([], |row| Ok((CallId(row.get(0)?), ToolName(row.get(1)?))))?;
-            left.collect::<Result<_, _>>()?
-        };
-        for (call, tool) in left {
-            if repeatable(&tool) {
-                self.forget(&call)?;
-            } else {
-                let reason = format!(
-                    "local-bridge stopped while {tool} was running; whether it took effect is not known"
-                );
-                self.end(&call, &Outcome::Interrupted { reason }, "", now)?;
-            }
-        }
-        Ok(())
-    }
 }
 
-/// Running it twice does no more than running it once.
-pub fn repeatable(tool: &ToolName) -> bool {
-    bridge_tools()
-        .iter()
-        .any(|spec| spec.name == *tool && spec.grade == Grade::Read)
-}
-
-fn append(connection: &Connection, ended: &Ended) -> Result<String, Unusable> {
-    let last = connection
-        .query_row(
-            "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1",
-            [],
-            |row| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?)),
-        )
-        .optional()?;
-    let (seq, prev) = last.map_or((1, NO_HEAD.to_owned()), |(seq, hash)| (seq + 1, hash));
-    let outcome_sha256 = sha256_hex(ended.outcome.as_bytes());
-    let entry = serde_json::json!([
-        seq,
-        ended.at,
-        ended.call,
-        ended.tool,
-        ended.call_sha256,
-        outcome_sha256,
-        prev
-    ]);
-    let hash = sha256_hex(entry.to_string().as_bytes());
+/// Adds a call's end to the chain; gives the end before it, and it.
+fn append(
+    connection: &Connection,
+    ended: &Ended,
+) -> Result<((i64, String), Entry), rusqlite::Error> {
+    let before = last(connection)?.unwrap_or((0, NO_HEAD.to_owned()));
+    let mut entry = Entry {
+        seq: before.0 + 1,
+        at: ended.at,
+        call: ended.call.clone(),
+        tool: ended.tool.clone(),
+        call_sha256: ended.call_sha256.clone(),
+        outcome_sha256: sha256_hex(ended.outcome.as_bytes()),
+        prev: before.1.clone(),
+        hash: String::new(),
+    };
+    entry.hash = entry.computed();
     connection.execute(
         "INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
         params![
-            seq,
-            ended.at,
-            ended.call.0,
-            ended.tool.0,
-            ended.call_sha256,
-            outcome_sha256,
-            prev,
-            hash
+            entry.seq,
+            entry.at,
+            entry.call.0,
+            entry.tool.0,
+            entry.call_sha256,
+            entry.outcome_sha256,
+            entry.prev,
+            entry.hash
         ],
     )?;
-    Ok(hash)
+    Ok((before, entry))
+}
+
+/// The number and the hash of the chain's last entry.
+fn last(connection: &Connection) -> Result<Option<(i64, String)>, rusqlite::Error> {
+    let sql = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
+    let last = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    last.optional()
+}
+
+fn anchor_of(journal: &Path) -> PathBuf {
+    journal.with_extension("head")
+}
+
+fn read_anchor(path: &Path) -> Result<Option<Anchor>, Unusable> {
+    let unfit = |error| Unusable::Anchor(path.to_owned(), error);
+    match fs::read_to_string(path) {
+        Ok(text) => serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|error| unfit(io::Error::other(error))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unfit(error)),
+    }
+}
+
+fn write_anchor(path: &Path, anchor: &Anchor) -> Result<(), Unusable> {
+    let write = || {
+        let half = path.with_extension("head.half");
+        let mut options = OpenOptions::new();
+        options.write(true).create(true).truncate(true).mode(0o600);
+        let mut file = options.open(&half)?;
+        serde_json::to_writer(&mut file, anchor)?;
+        file.sync_all()?;
+        fs::rename(&half, path)?;
+        // What is about to be committed must not outlive the word of it. That it was committed, the next entry says again.
+        match (&anchor.next, path.parent()) {
+            (Some(_), Some(folder)) => File::open(folder)?.sync_all(),
+            (Some(_), None) | (None, _) => Ok(()),
+        }
+    };
+    write().map_err(|error| Unusable::Anchor(path.to_owned(), error))
+}
+
+fn entry_from(row: &Row<'_>) -> rusqlite::Result<Entry> {
+    Ok(Entry {
+        seq: row.get("seq")?,
+        at: row.get("at")?,
+        call: CallId(row.get("call")?),
+        tool: ToolName(row.get("tool")?),
+        call_sha256: row.get("call_sha256")?,
+        outcome_sha256: row.get("outcome_sha256")?,
+        prev: row.get("prev")?,
+        hash: row.get("hash")?,
+    })
+}
+
+fn running_from(row: &Row<'_>) -> rusqlite::Result<(CallId, ToolName)> {
+    Ok((CallId(row.get(0)?), ToolName(row.get(1)?)))
 }
 
 fn known_from(row: &Row<'_>) -> rusqlite::Result<Known> {
@@ -322,7 +548,7 @@ mod tests {
     }
 
     #[test]
-    fn a_result_waits_until_it_is_acknowledged_and_is_dropped_eight_days_later() {
+    fn a_result_waits_until_it_is_acknowledged_and_is_dropped_when_it_is_old() {
         let mut journal = Journal::in_memory().unwrap();
         journal
             .begin(&id("c1"), &tool("files.write"), "h1")
@@ -332,13 +558,13 @@ mod tests {
             .unwrap()
             .unwrap();
         assert_eq!(journal.waiting().unwrap(), vec![ended.clone()]);
-        journal.prune(1001 + KEPT_MILLIS).unwrap();
+        journal.prune(1001).unwrap();
         assert_eq!(journal.waiting().unwrap(), vec![ended]);
         journal.acknowledge(&id("c1")).unwrap();
         assert_eq!(journal.waiting().unwrap(), vec![]);
-        journal.prune(1000 + KEPT_MILLIS).unwrap();
+        journal.prune(1000).unwrap();
         assert!(journal.find(&id("c1")).unwrap().is_some());
-        journal.prune(1001 + KEPT_MILLIS).unwrap();
+        journal.prune(1001).unwrap();
         assert_eq!(journal.find(&id("c1")).unwrap(), None);
     }
 
@@ -355,20 +581,22 @@ mod tests {
     }
 
     #[test]
-    fn after_a_crash_reads_may_run_again_and_the_rest_is_reported_as_interrupted() {
+    fn what_runs_is_noted_on_the_disk_and_begins_once() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.db");
-        let journal = Journal::open(&path, 1).unwrap();
-        journal.begin(&id("r"), &tool("files.read"), "h1").unwrap();
-        journal.begin(&id("w"), &tool("files.write"), "h2").unwrap();
+        let mut journal = Journal::open(&path).unwrap();
+        for call in ["b", "a", "c"] {
+            journal.begin(&id(call), &tool("files.read"), "h").unwrap();
+        }
+        journal.end(&id("c"), &Outcome::Cancelled, "p", 5).unwrap();
         drop(journal);
-        let journal = Journal::open(&path, 2).unwrap();
-        assert_eq!(journal.find(&id("r")).unwrap(), None);
-        let Some(Known::Ended(ended)) = journal.find(&id("w")).unwrap() else {
-            panic!("not ended");
-        };
-        assert!(ended.outcome.contains("interrupted"), "{}", ended.outcome);
-        assert_eq!(journal.waiting().unwrap(), vec![ended]);
+        let mut journal = Journal::open(&path).unwrap();
+        let running = ["b", "a"].map(|call| (id(call), tool("files.read")));
+        assert_eq!(journal.running().unwrap(), running);
+        assert!(journal.begin(&id("a"), &tool("files.read"), "h").is_err());
+        assert!(journal.begin(&id("c"), &tool("files.read"), "h").is_err());
+        journal.forget(&id("a")).unwrap();
+        journal.begin(&id("a"), &tool("files.read"), "h").unwrap();
     }
 
     #[test]
@@ -381,7 +609,7 @@ mod tests {
             heads.push(ended.unwrap().unwrap().audit_head);
         }
         let chain: Vec<(String, String)> = journal
-            .0
+            .db
             .prepare("SELECT prev, hash FROM audit ORDER BY seq")
             .unwrap()
             .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
@@ -395,5 +623,54 @@ mod tests {
                 (heads[0].clone(), heads[1].clone())
             ]
         );
+    }
+
+    #[test]
+    fn the_head_is_kept_a_second_time_for_the_owner_alone() {
+        use std::os::unix::fs::PermissionsExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let mut journal = Journal::open(&path).unwrap();
+        assert_eq!(Journal::ledger(&path).unwrap(), Some(Ledger::default()));
+        let mut end = |call: &str| {
+            journal.begin(&id(call), &tool("files.read"), "h").unwrap();
+            let ended = journal.end(&id(call), &Outcome::Cancelled, "p", 5);
+            ended.unwrap().unwrap()
+        };
+        let kept = vec![end("a"), end("b")];
+        let ledger = Journal::ledger(&path).unwrap().unwrap();
+        let anchor = Anchor {
+            seq: 2,
+            head: kept[1].audit_head.clone(),
+            next: None,
+        };
+        assert_eq!(ledger.anchor, Some(anchor));
+        assert_eq!(ledger.kept, kept);
+        let computed: Vec<String> = ledger.entries.iter().map(Entry::computed).collect();
+        assert_eq!(
+            computed,
+            kept.iter()
+                .map(|ended| ended.audit_head.clone())
+                .collect::<Vec<_>>()
+        );
+        for name in ["journal.db", "journal.head", "journal.db-wal"] {
+            let metadata = fs::metadata(folder.path().join(name)).unwrap();
+            assert_eq!(metadata.permissions().mode() & 0o777, 0o600, "{name}");
+        }
+    }
+
+    #[test]
+    fn a_journal_of_before_there_were_anchors_gets_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        let mut journal = Journal::open(&path).unwrap();
+        journal.begin(&id("a"), &tool("files.read"), "h").unwrap();
+        journal.end(&id("a"), &Outcome::Cancelled, "p", 5).unwrap();
+        let whole = Journal::ledger(&path).unwrap();
+        fs::remove_file(folder.path().join("journal.head")).unwrap();
+        assert_eq!(Journal::ledger(&path).unwrap().unwrap().anchor, None);
+        drop(journal);
+        Journal::open(&path).unwrap();
+        assert_eq!(Journal::ledger(&path).unwrap(), whole);
     }
 }

@@ -1,19 +1,28 @@
 //! The hands: carries out signed calls on one machine, and only ever dials out. Read this first.
 //!
 //! - [`tunnel`] is the only network: it dials the Worker, proves both sides, and comes back after a loss.
-//! - [`calls`] decides which calls run: it checks each warrant, asks the [`journal`] whether the call is known, and keeps results until
-//!   they are acknowledged.
+//! - [`guard`] holds the keys of a session: it checks each warrant before anything else sees what is ordered, and signs receipts.
+//! - [`calls`] decides which calls run: it asks the [`journal`] whether a call is known, and keeps results until they are acknowledged.
 //! - [`policy`] is this machine's own law; nothing that comes over the tunnel can change it.
 //! - [`places`] turns paths into opened files, below the folders that the policy opens and nowhere else.
+//! - [`undo`] keeps what was there before each change of a file, so that it can be taken back.
 //! - [`tools`] does what is left to do; [`sandbox`] is what commands run behind.
 //! - [`home`] is the bridge's own folder, [`pair`] the handshake that fills it.
+//! - [`status`], `doctor` and [`audit`] tell its owner how things stand; [`install`] starts it with the machine, [`logs`] keeps its log small.
 
+pub mod audit;
 pub mod calls;
+
+pub mod guard;
 pub mod home;
+pub mod install;
 pub mod journal;
+pub mod logs;
 pub mod pair;
 pub mod places;
 pub mod policy;
 pub mod sandbox;
+pub mod status;
 pub mod tools;
 pub mod tunnel;
+pub mod undo;

@@ -9,7 +9,7 @@ use local_bridge::policy::{self, Law, Policy};
 use local_bridge::sandbox::{self, Enclosure, Fence};
 use local_bridge::tunnel::{Timing, Tunnel};
 use protocol::session::Access;
-use std::io::{BufRead, Write};
+use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use tokio::signal::unix::{SignalKind, signal};
@@ -82,7 +82,29 @@ enum PolicyCommand {
         force: bool,
     },
     /// Read the policy and tell what it means, or what is wrong with it
-    Check,
+    Check {
+        /// Programs that have changed since they were allowed are right as they are now
+        #[arg(long)]
+        accept: bool,
+        /// Do not ask
+        #[arg(long, requires = "accept")]
+        yes: bool,
+    },
+    /// Tell which rule decides about a tool or a command, and why
+    Explain {
+        /// A tool, such as files.write, or a command, such as git push
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
+    /// Add a rule that allows a tool or a command that begins so, after showing it
+    Allow {
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// A tool, such as files.trash, or a command, such as git log
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        words: Vec<String>,
+    },
     /// Print the policy file
     Show,
 }
@@ -123,7 +145,9 @@ fn obey(given: Option<PathBuf>, command: OwnerCommand) -> Result<()> {
             command,
             force,
         }) => init(&home, &root, name, &access, &command, force),
-        OwnerCommand::Policy(PolicyCommand::Check) => check(&home),
+        OwnerCommand::Policy(PolicyCommand::Check { accept, yes }) => check(&home, accept, yes),
+        OwnerCommand::Policy(PolicyCommand::Explain { words }) => why(&home, &words),
+        OwnerCommand::Policy(PolicyCommand::Allow { yes, words }) => allow(&home, &words, yes),
         OwnerCommand::Policy(PolicyCommand::Show) => show(&home),
     }
 }
@@ -156,7 +180,7 @@ fn run(home: &Home) -> Result<()> {
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
-        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
+        .with_ansi(std::io::stderr().is_terminal())
         .with_target(false)
         .init();
     let _held = home.lock()?;
@@ -207,6 +231,9 @@ fn status(home: &Home) -> Result<()> {
         Ok(mut law) => {
             let policy = law.current();
             println!("policy: {}", policy.summary());
+            if let Some(fault) = law.fault() {
+                println!("policy fault: {fault}");
+            }
             println!("sandbox: {}", Fence::find().told(policy.sandbox));
         }
         Err(error) => println!("policy: broken, so local-bridge will not start: {error}"),
@@ -241,18 +268,34 @@ fn connection(home: &Home) -> Result<String> {
 fn unpair(home: &Home, yes: bool) -> Result<()> {
     let _held = home.lock()?;
     if !yes {
-        print!("Forget this machine's key and whom it is paired with? [y/N] ");
-        std::io::stdout().flush()?;
-        let mut answer = String::new();
-        std::io::stdin().lock().read_line(&mut answer)?;
-        if !matches!(answer.trim(), "y" | "Y" | "yes") {
-            bail!("nothing was changed");
-        }
+        asked("Forget this machine's key and whom it is paired with?")?;
     }
     home.unpair()?;
     println!(
         "Forgotten. Bernard still lists this machine until you revoke it in the chat or the console."
     );
+    Ok(())
+}
+
+/// Goes on only after a yes. It is a person's: words from a pipe are none.
+fn agreed(question: &str, yes: bool) -> Result<()> {
+    if yes {
+        return Ok(());
+    }
+    if !std::io::stdin().is_terminal() {
+        bail!("nobody can be asked here, so nothing was changed; --yes answers beforehand");
+    }
+    asked(question)
+}
+
+fn asked(question: &str) -> Result<()> {
+    print!("{question} [y/N] ");
+    std::io::stdout().flush()?;
+    let mut answer = String::new();
+    std::io::stdin().lock().read_line(&mut answer)?;
+    if !matches!(answer.trim(), "y" | "Y" | "yes") {
+        bail!("nothing was changed");
+    }
     Ok(())
 }
 
@@ -288,10 +331,46 @@ fn init(
     Ok(())
 }
 
-fn check(home: &Home) -> Result<()> {
+fn check(home: &Home, accept: bool, yes: bool) -> Result<()> {
+    let changed = policy::changed(home)?;
+    if accept && !changed.is_empty() {
+        for program in &changed {
+            println!("{}", program.told());
+        }
+        agreed("Is that right?", yes)?;
+        policy::accept(home, &changed)?;
+    }
     let policy = Policy::read(home)?;
     explain(&policy, &Fence::find());
     Ok(())
+}
+
+fn why(home: &Home, words: &[String]) -> Result<()> {
+    let policy = Law::open(home)?.current();
+    println!("{}", policy::explain(&policy, words));
+    Ok(())
+}
+
+fn allow(home: &Home, words: &[String], yes: bool) -> Result<()> {
+    let law = Law::open(home)?.current();
+    let begins = |rule: &&policy::Command| words.starts_with(&rule.argv);
+    let rule = law.commands.iter().find(begins);
+    let mut changed = policy::changed(home)?;
+    changed.retain(|changed| rule.is_some_and(|rule| rule.program == changed.program));
+    if !changed.is_empty() {
+        for program in &changed {
+            println!("{}", program.told());
+        }
+        agreed("Allow the program as it is now?", yes)?;
+        policy::accept(home, &changed)?;
+        return why(home, words);
+    }
+    let proposal = policy::propose(home, words)?;
+    println!("{}", home.policy().display());
+    println!("{}", proposal.diff());
+    agreed("Write this?", yes)?;
+    proposal.write(home)?;
+    why(home, words)
 }
 
 fn explain(policy: &Policy, fence: &Fence) {

@@ -36,6 +36,19 @@ pub struct Place<'a> {
     pub path: PathBuf,
 }
 
+/// The way to a place that is about to be changed: the innermost folder that is there, and what must be made below it.
+#[derive(Debug)]
+pub struct Above<'a> {
+    /// The innermost folder on the way that is there.
+    pub dir: Dir,
+    /// The folders that are not, outermost first.
+    pub missing: Vec<&'a OsStr>,
+    /// The place's last name.
+    pub name: &'a OsStr,
+    /// Where the place really lies below its root, links on the way followed.
+    pub real: PathBuf,
+}
+
 /// Why a place cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NoPlace {
@@ -59,6 +72,9 @@ pub enum NoPlace {
     /// The root may only be read.
     #[error("'{0}' may only be read")]
     ReadOnly(String),
+    /// It cannot be done, and nothing was changed; what would help is said where it is known.
+    #[error("{0}")]
+    Refused(String),
     /// It is not what the tool needs.
     #[error("'{path}' {what}")]
     Unfit {
@@ -101,6 +117,19 @@ const FORBIDDEN: &[&str] = &[
     ".zshenv",
     ".zlogin",
     ".zlogout",
+    ".cshrc",
+    ".tcshrc",
+    ".kshrc",
+    ".mkshrc",
+    ".login",
+    ".logout",
+    ".xprofile",
+    ".xinitrc",
+    ".xsession",
+    ".xsessionrc",
+    ".pam_environment",
+    ".password-store",
+    ".vault-token",
     "authorized_keys",
     "launchagents",
     "launchdaemons",
@@ -114,6 +143,14 @@ const FORBIDDEN_PAIRS: &[(&str, &str)] = &[
     (".config", "autostart"),
     (".config", "systemd"),
     (".config", "fish"),
+    (".config", "nushell"),
+    (".config", "zsh"),
+    (".config", "environment.d"),
+    (".config", "gh"),
+    (".config", "gcloud"),
+    (".docker", "config.json"),
+    (".cargo", "credentials"),
+    (".cargo", "credentials.toml"),
 ];
 
 impl From<NoPlace> for Outcome {
@@ -124,9 +161,10 @@ impl From<NoPlace> for Outcome {
             | NoPlace::Forbidden(_)
             | NoPlace::Linked(_)
             | NoPlace::ReadOnly(_) => Self::Denied { reason },
-            NoPlace::NoRoot { .. } | NoPlace::Unfit { .. } | NoPlace::Io { .. } => {
-                Self::Failed { reason }
-            }
+            NoPlace::NoRoot { .. }
+            | NoPlace::Refused(_)
+            | NoPlace::Unfit { .. }
+            | NoPlace::Io { .. } => Self::Failed { reason },
         }
     }
 }
@@ -143,6 +181,19 @@ impl Root {
             written: written.to_owned(),
             dir,
         })
+    }
+
+    /// Whether a path below this root has a name on it that is never touched. The root's own name counts as the one above.
+    pub fn forbids(&self, path: &Path) -> bool {
+        forbidden(&Path::new(self.path.file_name().unwrap_or_default()).join(path))
+    }
+
+    /// Whether a path below this root may be read at the most: what git keeps for itself can name programs that it then runs.
+    pub fn keeps(&self, path: &Path) -> bool {
+        self.forbids(path)
+            || path
+                .components()
+                .any(|part| folded(part.as_os_str()) == ".git")
     }
 }
 
@@ -161,7 +212,7 @@ pub fn find<'a>(roots: &'a [Root], text: &str) -> Result<Place<'a>, NoPlace> {
         root,
         path: tidy(&rest).ok_or_else(|| NoPlace::Outside(text.to_owned()))?,
     };
-    if forbidden(&place.path) {
+    if root.forbids(&place.path) {
         return Err(NoPlace::Forbidden(place.shown()));
     }
     Ok(place)
@@ -171,7 +222,7 @@ pub fn find<'a>(roots: &'a [Root], text: &str) -> Result<Place<'a>, NoPlace> {
 pub fn forbidden(path: &Path) -> bool {
     let names: Vec<String> = path
         .components()
-        .map(|part| part.as_os_str().to_string_lossy().to_lowercase())
+        .map(|part| folded(part.as_os_str()))
         .collect();
     names.iter().any(|name| forbidden_name(name))
         || names.windows(2).any(|two| {
@@ -235,13 +286,13 @@ impl Place<'_> {
         Ok(file)
     }
 
-    /// Opens the folder above, making it where it is not there; the root must be open for writing.
-    pub fn make_parent(&self) -> Result<(Dir, &OsStr), NoPlace> {
+    /// Opens the way to a place that is about to be changed, and makes nothing yet; the root must be open for writing.
+    pub fn above(&self) -> Result<Above<'_>, NoPlace> {
         if self.root.access < Access::Write {
             return Err(NoPlace::ReadOnly(self.shown()));
         }
         let Some(name) = self.path.file_name() else {
-            return Err(self.unfit("is a folder"));
+            return Err(self.unfit("is a folder that its owner opened; it stays as it is"));
         };
         let parent = self.path.parent().unwrap_or(Path::new(""));
         let mut missing = Vec::new();
@@ -251,7 +302,10 @@ impl Place<'_> {
                 path: tidy(there).unwrap_or_else(|| PathBuf::from(".")),
             };
             match above.open_dir() {
-                Ok(dir) => return Ok((self.make(dir, &missing)?, name)),
+                Ok(dir) => {
+                    missing.reverse();
+                    return self.way(dir, missing, name);
+                }
                 Err(NoPlace::Io { source, .. })
                     if source.kind() == io::ErrorKind::NotFound && there != Path::new("") =>
                 {
@@ -261,6 +315,40 @@ impl Place<'_> {
             }
         }
         Err(self.unfit("has no folder above it"))
+    }
+
+    /// Judges the place by where its folder really lies: a link on the way may have led to where the last name means something else.
+    fn way<'a>(
+        &self,
+        dir: Dir,
+        missing: Vec<&'a OsStr>,
+        name: &'a OsStr,
+    ) -> Result<Above<'a>, NoPlace> {
+        let mut real = self.inside(&dir)?;
+        real.extend(&missing);
+        real.push(name);
+        if self.root.keeps(&real) || self.root.keeps(&self.path) {
+            return Err(NoPlace::Forbidden(self.shown()));
+        }
+        Ok(Above {
+            dir,
+            missing,
+            name,
+            real,
+        })
+    }
+
+    /// The folders that a change here would have to make, outermost first.
+    pub fn unmade(&self, above: &Above<'_>) -> Vec<Self> {
+        let parents = self.path.ancestors().skip(1).take(above.missing.len());
+        let mut unmade: Vec<Self> = parents
+            .map(|path| Self {
+                root: self.root,
+                path: path.to_owned(),
+            })
+            .collect();
+        unmade.reverse();
+        unmade
     }
 
     /// An input/output error at this place, said in its terms.
@@ -283,9 +371,10 @@ impl Place<'_> {
         }
     }
 
-    /// Makes folders, innermost last in the making, below a folder that was looked at. Nothing can be a link: they were not there.
-    fn make(&self, mut dir: Dir, missing: &[&OsStr]) -> Result<Dir, NoPlace> {
-        for name in missing.iter().rev() {
+    /// Makes the folders that are missing. Nothing can be a link: they were not there.
+    pub fn make<'a>(&self, above: Above<'a>) -> Result<(Dir, &'a OsStr), NoPlace> {
+        let mut dir = above.dir;
+        for name in above.missing {
             let name = Path::new(name);
             match dir.create_dir(name) {
                 Ok(()) => {}
@@ -295,19 +384,24 @@ impl Place<'_> {
             dir = dir.open_dir(name).map_err(|error| self.refusal(error))?;
             self.look(&dir)?;
         }
-        Ok(dir)
+        Ok((dir, above.name))
     }
 
     /// Looks at what was really opened: a symbolic link in the root may have led to a name that is never touched.
     pub fn look(&self, opened: impl AsFd) -> Result<(), NoPlace> {
+        self.inside(opened).map(|_| ())
+    }
+
+    /// Where what was opened really lies below the root.
+    pub fn inside(&self, opened: impl AsFd) -> Result<PathBuf, NoPlace> {
         let real = real_path(opened).map_err(|error| self.refusal(error))?;
         let inside = real
             .strip_prefix(&self.root.path)
             .map_err(|_| NoPlace::Outside(self.shown()))?;
-        if forbidden(inside) {
+        if self.root.forbids(inside) {
             return Err(NoPlace::Forbidden(self.shown()));
         }
-        Ok(())
+        Ok(inside.to_owned())
     }
 }
 
@@ -358,6 +452,14 @@ fn forbidden_name(name: &str) -> bool {
         .iter()
         .any(|begin| name.starts_with(begin));
     FORBIDDEN.contains(&name) || name.starts_with(".env") || key_file || private_key
+}
+
+/// A name as file systems that ignore case compare it: `ſ` is `s` there, `ﬁ` is `fi`, and what has no width is nothing.
+fn folded(name: &OsStr) -> String {
+    let unseen = |c: &char| matches!(c, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    let name = name.to_string_lossy();
+    let seen: String = name.chars().filter(|c| !unseen(c)).collect();
+    seen.to_uppercase().to_lowercase()
 }
 
 /// A path that lies in a root as a whole; the innermost root wins.
@@ -476,6 +578,13 @@ mod tests {
             "Library/LaunchAgents/x.plist",
             ".bernard/policy.toml",
             ".config/autostart/x",
+            ".config/environment.d/x.conf",
+            ".docker/config.json",
+            ".Xprofile",
+            ".ba\u{17f}hrc",
+            ".con\u{fb01}g/fi\u{17f}h/x",
+            ".g\u{200c}it/hooks/x",
+            ".env\u{feff}",
         ] {
             assert!(forbidden(Path::new(path)), "{path}");
         }
@@ -542,11 +651,36 @@ mod tests {
         let docs = folder.path().join("docs");
         fs::create_dir(docs.join(".ssh")).unwrap();
         symlink(".ssh", docs.join("keys")).unwrap();
-        find(&roots, "a/b/c.txt").unwrap().make_parent().unwrap();
+        let place = find(&roots, "a/b/c.txt").unwrap();
+        let above = place.above().unwrap();
+        let unmade: Vec<String> = place.unmade(&above).iter().map(Place::shown).collect();
+        assert_eq!(unmade, ["docs/a", "docs/a/b"]);
+        assert!(!docs.join("a").exists(), "looking makes nothing");
+        place.make(above).unwrap();
         assert!(docs.join("a/b").is_dir());
         let refused = find(&roots, "keys/new/c.txt").unwrap();
-        assert!(matches!(refused.make_parent(), Err(NoPlace::Forbidden(_))));
+        assert!(matches!(refused.above(), Err(NoPlace::Forbidden(_))));
         assert!(!docs.join(".ssh/new").exists());
+    }
+
+    #[test]
+    fn a_link_to_where_a_harmless_name_is_a_forbidden_one_leads_to_no_change() {
+        let folder = tempfile::tempdir().unwrap();
+        let roots = [root(folder.path(), "docs")];
+        let docs = folder.path().join("docs");
+        fs::create_dir_all(docs.join(".git/hooks")).unwrap();
+        fs::create_dir(docs.join(".config")).unwrap();
+        symlink(".git", docs.join("g")).unwrap();
+        symlink(".config", docs.join("c")).unwrap();
+        for text in ["g/config", "g/new", "g/hooks/x", "c/autostart/x", ".git"] {
+            let refused = find(&roots, text).unwrap();
+            let above = refused.above();
+            assert!(matches!(above, Err(NoPlace::Forbidden(_))), "{text}");
+        }
+        assert!(find(&roots, "c/app/x").unwrap().above().is_ok());
+        let inner = [Root::open("config", &docs.join(".config"), Access::Write).unwrap()];
+        let autostart = find(&inner, "config/autostart/x");
+        assert!(matches!(autostart, Err(NoPlace::Forbidden(_))));
     }
 
     #[cfg(target_os = "linux")] // where a pipe can be made without `unsafe`

@@ -1,6 +1,7 @@
 //! The only network: dials the Worker, proves both sides, carries frames, and comes back after a loss.
 
 use crate::calls::{Action, Calls, News, Order};
+use crate::guard::{Guard, Keys, Refused};
 use crate::home::{Broken, Home, Pairing, State};
 use crate::journal::{Journal, Unusable};
 use crate::pair::{BadAddress, endpoint};
@@ -8,18 +9,20 @@ use crate::policy::{Law, Policy, Unfit};
 use crate::sandbox::Fence;
 use crate::tools::files_send::{Courier, FromTool, Piece};
 use crate::tools::{self, Job};
+use crate::undo::{self, Undo};
 use futures::{SinkExt, StreamExt};
 use protocol::call::{CallId, Outcome};
-use protocol::key::{BadKey, KeyId, PublicKey, SigningKey, random_bytes, random_text};
+use protocol::key::{BadKey, KeyId, random_bytes, random_text};
 use protocol::session::{Hello, HelloClaims, Transcript, session_id};
 use protocol::token::{self, Binding, Kind};
 use protocol::{
-    CLOSE_REPLACED, CLOSE_REVOKED, CLOSE_VIOLATION, LEASE_SECONDS, MAX_TEXT_FRAME, PING,
-    PING_SECONDS, PONG, ToBridge, ToWorker, VERSION, read_frame, write_frame,
+    CLOSE_FROZEN, CLOSE_REPLACED, CLOSE_REVOKED, CLOSE_VIOLATION, LEASE_SECONDS, MAX_TEXT_FRAME,
+    PING, PING_SECONDS, PONG, ToBridge, ToWorker, VERSION, read_frame, write_frame,
 };
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::future::Future;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
@@ -72,13 +75,13 @@ pub struct Backoff {
 pub struct Tunnel {
     home: Home,
     pairing: Pairing,
-    key: SigningKey,
-    command_key: PublicKey,
+    keys: Keys,
     address: Url,
     timing: Timing,
     law: Law,
     fence: Fence,
-    calls: Calls,
+    undo: Arc<Undo>,
+    calls: Calls<Journal>,
     running: HashMap<CallId, Run>,
     from_tools: mpsc::Receiver<FromTool>,
     to_us: mpsc::Sender<FromTool>,
@@ -97,6 +100,9 @@ pub enum Unready {
     /// The journal is broken.
     #[error(transparent)]
     Journal(#[from] Unusable),
+    /// The undo store is broken.
+    #[error(transparent)]
+    Undo(#[from] undo::Unusable),
     /// The Worker's address is none.
     #[error(transparent)]
     Address(#[from] BadAddress),
@@ -121,6 +127,8 @@ enum Ended {
     Violation(String),
     #[error("{0}")]
     Refused(String),
+    #[error("{0}")]
+    Frozen(String),
     #[error("a newer connection of this bridge has taken its place")]
     Replaced,
     #[error("{0} cannot be reached: {1}")]
@@ -144,6 +152,12 @@ enum Ended {
 }
 
 type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// A connection whose two sides are proven.
+struct Line<'a> {
+    socket: &'a mut Socket,
+    guard: Guard,
+}
 
 #[derive(Deserialize)]
 struct Refusal {
@@ -181,11 +195,19 @@ impl Backoff {
     }
 }
 
+impl From<Refused> for Ended {
+    fn from(refused: Refused) -> Self {
+        Self::Violation(refused.to_string())
+    }
+}
+
 impl Ended {
     /// The waits that suit it.
     fn backoff(&self, timing: &Timing) -> Backoff {
         match self {
-            Self::Refused(_) | Self::Replaced | Self::Version(_) => timing.refused,
+            Self::Refused(_) | Self::Frozen(_) | Self::Replaced | Self::Version(_) => {
+                timing.refused
+            }
             Self::Stopped
             | Self::PolicyChanged
             | Self::Violation(_)
@@ -207,20 +229,19 @@ impl Tunnel {
         rustls::crypto::ring::default_provider()
             .install_default()
             .ok();
-        let (pairing, command_key) = home.pairing()?.ok_or(Broken::NotPaired)?;
-        let key = home.key()?.ok_or(Broken::NotPaired)?;
-        let journal = Journal::open(&home.journal(), now())?;
-        let lease = i64::try_from(timing.lease.as_millis()).unwrap_or(i64::MAX);
+        let (pairing, command) = home.pairing()?.ok_or(Broken::NotPaired)?;
+        let own = home.key()?.ok_or(Broken::NotPaired)?;
+        let journal = Journal::open(&home.journal())?;
         let (to_us, from_tools) = mpsc::channel(PIECES);
         Ok(Self {
             address: socket_address(&pairing.worker)?,
-            calls: Calls::new(journal, key.clone(), command_key.clone(), lease),
+            calls: Calls::revive(journal, now())?,
             law: Law::open(home)?,
             fence: Fence::find(),
+            undo: Arc::new(Undo::open(home.path(), now())?),
             home: home.clone(),
             pairing,
-            key,
-            command_key,
+            keys: Keys { own, command },
             timing,
             running: HashMap::new(),
             from_tools,
@@ -275,8 +296,7 @@ impl Tunnel {
         let ended = match self.prove(&mut socket, &hello, &mut stop).await {
             Ok(session) => {
                 self.connected();
-                self.serve(&mut socket, session, &policy.sha256, &mut stop)
-                    .await
+                self.serve(&mut socket, session, &hello, &mut stop).await
             }
             Err(ended) => ended,
         };
@@ -292,8 +312,8 @@ impl Tunnel {
         stop: &mut watch::Receiver<bool>,
     ) -> Result<String, Ended> {
         let limit = self.timing.dial;
-        let (key, command_key) = (self.key.clone(), self.command_key.clone());
-        let proving = timeout(limit, prove(socket, &key, &command_key, hello));
+        let keys = self.keys.clone();
+        let proving = timeout(limit, prove(socket, &keys, hello));
         match self.meanwhile(stopped_or(stop, proving)).await? {
             Some(Ok(proven)) => proven,
             Some(Err(_)) => Err(Ended::Silent),
@@ -305,10 +325,13 @@ impl Tunnel {
         &mut self,
         socket: &mut Socket,
         session: String,
-        told_policy: &str,
+        told_hello: &str,
         stop: &mut watch::Receiver<bool>,
     ) -> Ended {
-        match self.served(socket, session, told_policy, stop).await {
+        let lease = i64::try_from(self.timing.lease.as_millis()).unwrap_or(i64::MAX);
+        let guard = Guard::new(self.keys.clone(), session, lease, now());
+        let line = &mut Line { socket, guard };
+        match self.served(line, told_hello, stop).await {
             Ok(never) => match never {},
             Err(ended) => ended,
         }
@@ -316,27 +339,29 @@ impl Tunnel {
 
     async fn served(
         &mut self,
-        socket: &mut Socket,
-        session: String,
-        told_policy: &str,
+        line: &mut Line<'_>,
+        told_hello: &str,
         stop: &mut watch::Receiver<bool>,
     ) -> Result<std::convert::Infallible, Ended> {
-        self.take(socket, News::Welcomed(session)).await?;
+        self.take(line, News::Welcomed).await?;
         let mut ping = interval_at(Instant::now() + self.timing.ping, self.timing.ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
         loop {
             tokio::select! {
-                frame = socket.next() => {
+                frame = line.socket.next() => {
                     heard = Instant::now();
-                    self.incoming(socket, frame).await?;
+                    self.incoming(line, frame).await?;
                 }
-                Some(news) = self.from_tools.recv() => self.outgoing(socket, news).await?,
+                Some(news) = self.from_tools.recv() => self.outgoing(line, news).await?,
                 _ = ping.tick() => {
-                    if self.calls.idle() && self.law.current().sha256 != told_policy {
-                        return Err(Ended::PolicyChanged);
+                    if self.calls.idle() {
+                        let policy = self.law.current();
+                        if self.hello(&policy) != told_hello {
+                            return Err(Ended::PolicyChanged);
+                        }
                     }
-                    self.send(socket, Message::text(PING)).await?;
+                    self.send(line, Message::text(PING)).await?;
                 }
                 () = sleep_until(heard + self.timing.lease) => return Err(Ended::Silent),
                 () = stopped(stop) => return Err(Ended::Stopped),
@@ -346,20 +371,21 @@ impl Tunnel {
 
     async fn incoming(
         &mut self,
-        socket: &mut Socket,
+        line: &mut Line<'_>,
         frame: Option<Result<Message, Error>>,
     ) -> Result<(), Ended> {
         let Some(frame) = frame else {
             return Err(Ended::Closed(String::new()));
         };
         match frame? {
-            Message::Text(text) if text.as_str() == PONG => self.take(socket, News::Heard).await,
+            Message::Text(text) if text.as_str() == PONG => Ok(line.guard.heard(now())?),
             Message::Text(text) => {
                 let frame =
                     read_frame(&text).map_err(|error| Ended::Violation(error.to_string()))?;
-                self.take(socket, News::Said(frame)).await
+                let news = line.guard.said(frame, now())?;
+                self.take(line, news).await
             }
-            Message::Ping(_) | Message::Pong(_) => self.take(socket, News::Heard).await,
+            Message::Ping(_) | Message::Pong(_) => Ok(line.guard.heard(now())?),
             Message::Close(why) => Err(closed(why)),
             Message::Binary(_) | Message::Frame(_) => Err(Ended::Violation(
                 "a frame of bytes, which a Worker never sends".to_owned(),
@@ -367,7 +393,7 @@ impl Tunnel {
         }
     }
 
-    async fn outgoing(&mut self, socket: &mut Socket, news: FromTool) -> Result<(), Ended> {
+    async fn outgoing(&mut self, line: &mut Line<'_>, news: FromTool) -> Result<(), Ended> {
         match news {
             FromTool::Piece {
                 call,
@@ -381,37 +407,40 @@ impl Tunnel {
                     Piece::Start(frame) => Message::text(write_frame(&frame)),
                     Piece::Bytes(bytes) => Message::binary(bytes),
                 };
-                self.send(socket, message).await
+                self.send(line, message).await
             }
             ended @ FromTool::Ended { .. } => {
                 let news = self.noted(ended);
                 match news {
-                    Some(news) => self.take(socket, news).await,
+                    Some(news) => self.take(line, news).await,
                     None => Ok(()),
                 }
             }
         }
     }
 
-    /// Hands news to the calls and does what they say.
-    async fn take(&mut self, socket: &mut Socket, news: News) -> Result<(), Ended> {
+    /// Hands news to the calls and does what they say: first what is done here, for a line that breaks while a result is told must
+    /// not keep a call that is recorded as begun from beginning.
+    async fn take(&mut self, line: &mut Line<'_>, news: News) -> Result<(), Ended> {
+        let mut reports = Vec::new();
         for action in self.calls.handle(news, now())? {
             match action {
-                Action::Say(frame) => {
-                    self.send(socket, Message::text(write_frame(&frame)))
-                        .await?;
-                }
+                Action::Report(ended) => reports.push(ended),
                 Action::Start(order) => self.start(order),
                 Action::Stop(call) => self.cancel(&call),
                 Action::Credit { call, until } => self.credit(&call, until),
                 Action::HangUp(why) => return Err(Ended::Violation(why)),
             }
         }
+        for ended in reports {
+            let result = line.guard.result(ended, now())?;
+            self.send(line, Message::text(write_frame(&result))).await?;
+        }
         Ok(())
     }
 
-    async fn send(&mut self, socket: &mut Socket, message: Message) -> Result<(), Ended> {
-        match timeout(self.timing.lease, socket.send(message)).await {
+    async fn send(&mut self, line: &mut Line<'_>, message: Message) -> Result<(), Ended> {
+        match timeout(self.timing.lease, line.socket.send(message)).await {
             Ok(sent) => Ok(sent?),
             Err(_) => Err(Ended::Stuck),
         }
@@ -431,6 +460,7 @@ impl Tunnel {
             policy: self.law.current(),
             scratch: self.home.scratch(),
             fence: self.fence.clone(),
+            undo: Arc::clone(&self.undo),
             cancelled,
             courier: Courier {
                 pieces: self.to_us.clone(),
@@ -516,6 +546,7 @@ impl Tunnel {
             Ended::Stopped
             | Ended::PolicyChanged
             | Ended::Refused(_)
+            | Ended::Frozen(_)
             | Ended::Replaced
             | Ended::Unreachable(..)
             | Ended::Closed(_)
@@ -581,24 +612,23 @@ impl Tunnel {
             platform: std::env::consts::OS.to_owned(),
             tools: tools::offered(policy, &self.fence),
             roots: policy.shown_roots(),
-            commands: policy
-                .commands
-                .iter()
-                .map(|command| command.argv.clone())
-                .collect(),
+            commands: policy.shown_commands(),
+            asking_commands: policy.asking_commands(),
+            asking_tools: policy.asking_tools(),
+            policy_fault: self.law.fault(),
             policy_sha256: policy.sha256.clone(),
         };
         write_frame(&hello)
     }
 
     fn ticket(&self) -> Result<String, token::Refused> {
-        let (issuer, audience) = (self.key.public().id(), self.command_key.id());
+        let (issuer, audience) = (self.keys.own.public().id(), self.keys.command.id());
         let binding = Binding {
             issuer: &issuer,
             audience: &audience,
             nonce: None,
         };
-        token::issue(Kind::Hello, &self.key, binding, &HelloClaims {}, now())
+        token::issue(Kind::Hello, &self.keys.own, binding, &HelloClaims {}, now())
     }
 
     /// Ends what runs. Its rows stay as they are: the next start sees that it did not end by itself.
@@ -663,8 +693,13 @@ async fn dial(
     let dialling = connect_async_tls_with_config(request, Some(config), true, None);
     match timeout(limit, dialling).await {
         Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(Error::Http(response))) if matches!(response.status().as_u16(), 401 | 403) => {
-            Err(Ended::Refused(said(response.body().as_deref())))
+        Ok(Err(Error::Http(response))) => {
+            let said = said(response.body().as_deref());
+            Err(match response.status().as_u16() {
+                401 | 403 => Ended::Refused(said),
+                423 => Ended::Frozen(said),
+                status => unreachable(format!("HTTP status {status} {said}")),
+            })
         }
         Ok(Err(error)) => Err(unreachable(error.to_string())),
         Err(_) => Err(unreachable("no answer".to_owned())),
@@ -678,12 +713,7 @@ fn said(body: Option<&[u8]>) -> String {
 }
 
 /// Both proofs: ours for the Worker, and the Worker's for us by the key that was pinned when we were paired.
-async fn prove(
-    socket: &mut Socket,
-    key: &SigningKey,
-    command_key: &PublicKey,
-    hello: &str,
-) -> Result<String, Ended> {
+async fn prove(socket: &mut Socket, keys: &Keys, hello: &str) -> Result<String, Ended> {
     let ToBridge::Challenge { version, nonce } = next_frame(socket).await? else {
         return Err(Ended::Violation(
             "the session did not begin with a challenge".to_owned(),
@@ -692,7 +722,7 @@ async fn prove(
     if version != VERSION {
         return Err(Ended::Version(version));
     }
-    let (KeyId(bridge), KeyId(command_id)) = (key.public().id(), command_key.id());
+    let (KeyId(bridge), KeyId(command_id)) = (keys.own.public().id(), keys.command.id());
     let bridge_nonce = random_text()?;
     let transcript = Transcript {
         bridge: &bridge,
@@ -702,7 +732,7 @@ async fn prove(
         version: VERSION,
         hello,
     };
-    let ours = key.sign(&transcript.bridge_bytes());
+    let ours = keys.own.sign(&transcript.bridge_bytes());
     let answer = ToWorker::Answer {
         nonce: bridge_nonce.clone(),
         hello: hello.to_owned(),
@@ -714,7 +744,7 @@ async fn prove(
             "the Worker did not prove itself".to_owned(),
         ));
     };
-    command_key
+    keys.command
         .verify(&transcript.worker_bytes(), &theirs)
         .map_err(|_| {
             Ended::Violation(
@@ -754,6 +784,7 @@ async fn part(socket: &mut Socket, ended: &Ended) {
         Ended::Silent | Ended::Stuck => (1001, "silence"),
         Ended::Journal(_) | Ended::Key(_) => (1011, "local-bridge cannot go on"),
         Ended::Refused(_)
+        | Ended::Frozen(_)
         | Ended::Replaced
         | Ended::Unreachable(..)
         | Ended::Closed(_)
@@ -777,6 +808,7 @@ fn closed(why: Option<CloseFrame>) -> Ended {
     };
     match u16::from(why.code) {
         CLOSE_REVOKED => Ended::Refused(why.reason.to_string()),
+        CLOSE_FROZEN => Ended::Frozen(why.reason.to_string()),
         CLOSE_REPLACED => Ended::Replaced,
         code if why.reason.is_empty() => Ended::Closed(format!(" with code {code}")),
         code => Ended::Closed(format!(" with code {code}: {}", why.reason)),

@@ -4,7 +4,12 @@
 
 use cap_std::fs::Dir;
 use local_bridge::places::{Root, find};
-use local_bridge::tools::files_write::{Durability, write};
+use local_bridge::policy::Policy;
+use local_bridge::tools::files_trash::{Layout, Trash};
+use local_bridge::tools::target::{Durability, Target};
+use local_bridge::tools::{Hands, change};
+use local_bridge::undo::Undo;
+use protocol::call::{CallId, Outcome};
 use protocol::session::Access;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use std::fs;
@@ -15,6 +20,33 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 const WRITES: usize = 20_000;
+
+/// Calls at the most: nearly all are refused at once, for as long as the other thread rests while the folder is a link.
+const CHANGES: usize = 400_000;
+
+/// Of each tool so many calls must have got through the folder.
+const ENOUGH: usize = 20;
+
+/// Calls through the folder that flips; each finds something to do now and then.
+const TOOLS: [(&str, &str); 8] = [
+    ("files.write", r#"{"path": "docs/folder/a", "text": "x"}"#),
+    ("files.append", r#"{"path": "docs/folder/a", "text": "x"}"#),
+    (
+        "files.copy",
+        r#"{"from": "docs/folder/a", "to": "docs/folder/theirs", "replace": true}"#,
+    ),
+    (
+        "files.edit",
+        r#"{"path": "docs/folder/theirs", "edits": [{"find": "x", "replace": "xx", "all": true}]}"#,
+    ),
+    (
+        "files.move",
+        r#"{"from": "docs/folder/theirs", "to": "docs/folder/b", "replace": true}"#,
+    ),
+    ("files.trash", r#"{"path": "docs/folder/b"}"#),
+    ("files.mkdir", r#"{"path": "docs/folder/sub/deep"}"#),
+    ("files.undo", "{}"),
+];
 
 /// Exchanges `inside/folder` and `inside/link` as fast as it can until it is dropped.
 struct Flipper {
@@ -83,7 +115,9 @@ fn no_write_escapes_through_a_folder_that_flips_into_a_link_while_a_naive_one_do
         // Few names, so that replacing and making both happen.
         let text = format!("docs/folder/{}", number % 64);
         let place = find(&roots, &text).unwrap();
-        written += usize::from(write(&place, b"x", number % 2 == 0, Durability::Unsynced).is_ok());
+        let wrote = Target::open(&place)
+            .and_then(|target| target.replace(b"x", None, Durability::Unsynced));
+        written += usize::from(wrote.is_ok());
     }
     assert_eq!(count(&outside), 0, "a write escaped");
     let mut tried = 0;
@@ -104,4 +138,42 @@ fn no_write_escapes_through_a_folder_that_flips_into_a_link_while_a_naive_one_do
     // The handle still opens the same folder as before.
     let dir: &Dir = &roots[0].dir;
     assert!(dir.is_dir("folder") || dir.is_dir("link"));
+}
+
+#[test]
+fn no_tool_changes_anything_elsewhere_through_a_folder_that_flips_into_a_link() {
+    let (world, inside, outside) = world();
+    let policy = Policy {
+        roots: vec![Root::open("docs", &inside, Access::Write).unwrap()],
+        ..Policy::nothing()
+    };
+    let undo = Undo::in_memory().unwrap();
+    let trash = Trash::at(world.path().join("trash"), Layout::Freedesktop);
+    fs::write(outside.join("theirs"), "theirs").unwrap();
+    let flipper = Flipper::start(&inside);
+    let mut done = [0; TOOLS.len()];
+    for number in 0..CHANGES {
+        if done.iter().all(|&done| done >= ENOUGH) {
+            break;
+        }
+        let (tool, arguments) = TOOLS[number % TOOLS.len()];
+        let hands = Hands {
+            policy: &policy,
+            undo: &undo,
+            trash: &trash,
+            call: &CallId(format!("c{number}")),
+            now: 1,
+        };
+        let arguments = serde_json::from_str(arguments).unwrap();
+        let outcome = change(&hands, tool, arguments);
+        done[number % TOOLS.len()] += usize::from(matches!(outcome, Outcome::Done { .. }));
+    }
+    let flips = flipper.stop();
+    assert!(flips > 1000, "only {flips} flips");
+    assert_eq!(count(&outside), 1, "a change escaped");
+    assert_eq!(fs::read(outside.join("theirs")).unwrap(), b"theirs");
+    assert!(
+        done.iter().all(|&done| done >= ENOUGH),
+        "too few got through to tell: {done:?}"
+    );
 }

@@ -9,6 +9,7 @@ use local_bridge::sandbox::{Fence, Start, Unreached};
 use local_bridge::tools::{self, Job, files_send::Courier};
 use protocol::call::{CallId, Outcome, ToolName};
 use protocol::session::Access;
+use rustix::process::{Pid, Signal, kill_process};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
@@ -17,7 +18,7 @@ use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
-use std::process::{Output, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
@@ -25,6 +26,9 @@ use tokio::sync::{mpsc, watch};
 
 /// Tells the attacker, which is this very program, where the sockets are that it is to try.
 const SOCKETS: &str = "SOCKETS_TO_TRY";
+
+/// Makes this very program a bridge that is killed while it runs a command, and tells it the command's argument.
+const DOOMED: &str = "DOOMED_WITH";
 
 /// A machine with a folder that its owner opened and one with what is nobody's business.
 struct World {
@@ -67,10 +71,7 @@ impl World {
     }
 
     fn start(&self, sandbox: Sandbox, program: &Path, root: &Root) -> Start {
-        let rule = Rule {
-            argv: vec!["program".into()],
-            program: program.to_owned(),
-        };
+        let rule = Rule::new(vec!["program".into()], program.to_owned());
         let start = self
             .fence
             .command(sandbox, &rule, root, &self.path("scratch"));
@@ -101,12 +102,9 @@ impl World {
     fn policy(&self, program: &str, sandbox: Sandbox) -> Policy {
         Policy {
             roots: vec![self.root(Access::Write)],
-            commands: vec![Rule {
-                argv: vec!["program".into()],
-                program: program.into(),
-            }],
+            commands: vec![Rule::new(vec!["program".into()], program.into())],
             sandbox,
-            sha256: String::new(),
+            ..Policy::nothing()
         }
     }
 
@@ -126,6 +124,7 @@ impl World {
             policy: Arc::new(policy),
             scratch: self.path("scratch"),
             fence,
+            undo: Arc::new(local_bridge::undo::Undo::in_memory().unwrap()),
             cancelled,
             courier: Courier {
                 pieces: mpsc::channel(1).0,
@@ -165,13 +164,33 @@ fn living(word: &str) -> Vec<i32> {
 
 /// Whether none is left within the moment that the system takes to carry out a SIGKILL.
 fn all_end(word: &str) -> bool {
-    for _ in 0..300 {
-        if living(word).is_empty() {
+    comes_true(|| living(word).is_empty())
+}
+
+/// Whether a process that has a word among its arguments has come to be the command's program.
+fn runs_program(word: &str) -> bool {
+    let is_program = |pid: i32| {
+        let arguments = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        arguments.starts_with(b"program\0")
+    };
+    living(word).into_iter().any(is_program)
+}
+
+fn comes_true(wanted: impl Fn() -> bool) -> bool {
+    for _ in 0..1000 {
+        if wanted() {
             return true;
         }
         std::thread::sleep(Duration::from_millis(10));
     }
     false
+}
+
+fn kill(processes: &[i32]) {
+    for pid in processes {
+        let pid = Pid::from_raw(*pid).unwrap();
+        kill_process(pid, Signal::KILL).ok();
+    }
 }
 
 #[test]
@@ -324,6 +343,60 @@ fn a_command_reaches_no_socket_of_another_program_by_file_or_by_name() {
     assert_eq!(attack(Sandbox::Required), Some(0b10000));
 }
 
+#[tokio::test]
+async fn a_command_ends_with_a_bridge_that_is_killed() {
+    let Some(world) = World::new() else { return };
+    if let Ok(mark) = std::env::var(DOOMED) {
+        let (seconds, sandbox) = mark.split_once(' ').unwrap();
+        let sandbox = match sandbox {
+            "fenced" => Sandbox::Required,
+            _ => Sandbox::None,
+        };
+        let policy = world.policy("/bin/sleep", sandbox);
+        let ended = world.call(policy, world.fence.clone(), &[seconds]).await;
+        panic!("it should not live to see an end: {ended:?}");
+    }
+    let doom = |seconds: &str, sandbox: &str| {
+        let mut bridge = Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "a_command_ends_with_a_bridge_that_is_killed"])
+            .env(DOOMED, format!("{seconds} {sandbox}"))
+            .env("TMPDIR", world.folder.path())
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
+        assert!(comes_true(|| runs_program(seconds)), "{sandbox}: no start");
+        bridge.kill().unwrap();
+        bridge.wait().unwrap();
+    };
+    let mark = format!("60.1{}", std::process::id());
+    doom(&mark, "fenced");
+    assert!(all_end(&mark), "{:?} live", living(&mark));
+    let mark = format!("60.2{}", std::process::id());
+    doom(&mark, "free");
+    let survivors = living(&mark);
+    kill(&survivors);
+    assert_eq!(survivors.len(), 1, "nothing has shown what the fence does");
+}
+
+#[test]
+fn a_command_does_not_begin_when_its_bridge_is_gone() {
+    if World::new().is_none() {
+        return;
+    }
+    let fenced = |parent: u32| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_local-bridge"));
+        command.args(["__fenced", "--token=word", "--program=/bin/echo"]);
+        command.arg(format!("--parent={parent}"));
+        let output = command.args(["--", "echo", "ran"]).output().unwrap();
+        let ran = ran(&output);
+        (ran.code, ran.out, ran.err)
+    };
+    let told = |code: i32, out: &str, err: &str| (Some(code), out.to_owned(), err.to_owned());
+    assert_eq!(fenced(std::process::id()), told(0, "ran\n", ""));
+    let gone = "word no start: the bridge is gone\n";
+    assert_eq!(fenced(u32::MAX), told(125, "", gone));
+}
+
 #[test]
 fn a_command_signals_none_but_its_own_processes() {
     let Some(world) = World::new() else { return };
@@ -456,10 +529,7 @@ async fn nothing_that_a_fenced_call_began_outlives_it() {
         .call(policy, world.fence.clone(), &["-c", &free])
         .await;
     let survivors = living(&mark);
-    for pid in &survivors {
-        let pid = rustix::process::Pid::from_raw(*pid).unwrap();
-        rustix::process::kill_process(pid, rustix::process::Signal::KILL).ok();
-    }
+    kill(&survivors);
     assert!(
         !survivors.is_empty(),
         "without the fence one flees its group"

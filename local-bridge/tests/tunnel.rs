@@ -411,7 +411,7 @@ async fn the_bridge_says_what_it_may_do_and_does_it() {
                 name: "docs".into(),
                 access: Access::Write
             }],
-            6
+            14
         )
     );
     let write = json!({"path": "docs/a.txt", "text": "one\n"});
@@ -689,6 +689,40 @@ async fn a_call_ordered_again_in_a_later_session_is_answered_and_not_run_again()
 }
 
 #[tokio::test]
+async fn a_change_can_be_undone_after_the_bridge_was_started_anew() {
+    let mut world = World::new().await;
+    fs::write(world.file("a"), "mine").unwrap();
+    let mut line = world.line().await;
+    let write = json!({"path": "docs/a", "text": "theirs"});
+    line.run("c1", "files.write", write).await;
+    let edits = json!([{"find": "theirs", "replace": "ours"}]);
+    let edit = json!({"path": "docs/a", "edits": edits});
+    assert_eq!(
+        line.run("c2", "files.edit", edit).await,
+        done("edited docs/a (1 replacement)\n@@ -1,1 +1,1 @@\n-theirs\n+ours")
+    );
+    let stopping = tokio::spawn(async move { closed(&mut line.socket).await });
+    world.stop().await;
+    stopping.await.unwrap();
+    world.start(FAST);
+    let mut line = world.line().await;
+    for (call, undone, left) in [("c3", "c2", "theirs"), ("c4", "c1", "mine")] {
+        let undo = json!({"call": undone});
+        line.order(call, "files.undo", undo).await;
+        let outcome = loop {
+            // Results whose acknowledgement the stop has overtaken come first.
+            let (answered, outcome, _) = line.result().await;
+            line.acknowledge(&answered).await;
+            if answered == call {
+                break outcome;
+            }
+        };
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+        assert_eq!(fs::read_to_string(world.file("a")).unwrap(), left);
+    }
+}
+
+#[tokio::test]
 async fn a_result_is_kept_until_it_is_acknowledged_across_lines_and_restarts() {
     let mut world = World::new().await;
     let mut line = world.line().await;
@@ -818,6 +852,31 @@ async fn a_changed_policy_is_told_anew() {
         .run("c1", "files.write", json!({"path": "docs/a", "text": ""}))
         .await;
     assert!(matches!(denied, Outcome::Denied { .. }), "{denied:?}");
+}
+
+#[tokio::test]
+async fn a_broken_policy_is_told_and_the_last_good_one_stays_in_force() {
+    let world = World::new().await;
+    let mut line = world.line().await;
+    let before = line.hello.clone();
+    assert_eq!(before.policy_fault, None);
+    assert_eq!(before.asking_commands, before.commands);
+    let text = fs::read_to_string(world.home.policy()).unwrap();
+    let broken = format!("{text}\n[[command]]\nrun = [\"sh\"]\n");
+    world.home.write("policy.toml", &broken).unwrap();
+    closed(&mut line.socket).await;
+    let mut line = world.line().await;
+    let fault = line.hello.policy_fault.clone().unwrap();
+    assert!(fault.contains("'sh' can run any other program"), "{fault}");
+    let told = Hello {
+        policy_fault: None,
+        ..line.hello.clone()
+    };
+    assert_eq!(told, before);
+    // Put right, it is told anew.
+    world.home.write("policy.toml", &text).unwrap();
+    closed(&mut line.socket).await;
+    assert_eq!(world.line().await.hello, before);
 }
 
 #[tokio::test]

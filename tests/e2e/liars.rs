@@ -466,6 +466,9 @@ fn says() -> String {
             access: Access::Write,
         }],
         commands: Vec::new(),
+        asking_commands: Vec::new(),
+        asking_tools: Vec::new(),
+        policy_fault: None,
         policy_sha256: sha256_hex(b"a policy"),
     };
     serde_json::to_string(&hello).expect("a hello is JSON")

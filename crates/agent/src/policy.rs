@@ -55,7 +55,12 @@ mod tests {
     #[test]
     fn reading_and_writing_run_and_programs_ask() {
         assert_eq!(verdict("files.read"), Verdict::Run(Place::Bridge));
-        assert_eq!(verdict("files.write"), Verdict::Run(Place::Bridge));
+        for change in [
+            "write", "edit", "append", "move", "copy", "mkdir", "trash", "undo",
+        ] {
+            let tool = format!("files.{change}");
+            assert_eq!(verdict(&tool), Verdict::Run(Place::Bridge), "{tool}");
+        }
         assert_eq!(verdict("memory.remember"), Verdict::Run(Place::Worker));
         assert_eq!(verdict("shell.run"), Verdict::Ask(Place::Bridge));
     }
@@ -77,7 +82,8 @@ mod tests {
         assert_eq!(
             verdict("files.delete"),
             Verdict::Refuse(
-                "there is no tool `files.delete`; the tools are files.list, files.read, files.search, files.write, \
+                "there is no tool `files.delete`; the tools are files.list, files.stat, files.read, files.search, \
+                 files.write, files.edit, files.append, files.move, files.copy, files.mkdir, files.trash, files.undo, \
                  files.send, shell.run, memory.remember, memory.search, memory.forget, reminders.set, \
                  reminders.list, reminders.cancel, results.read"
                     .into()

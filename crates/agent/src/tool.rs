@@ -96,7 +96,7 @@ pub fn trust(name: &ToolName) -> Trust {
 
 /// A call in one short line for people: the tool and its most telling argument.
 pub fn brief(call: &ToolCall) -> String {
-    let argument = ["argv", "path", "query", "text", "id"]
+    let argument = ["argv", "path", "from", "query", "text", "id"]
         .iter()
         .find_map(|name| words(call.arguments.get(name)?));
     let line = match argument {
@@ -182,6 +182,14 @@ mod tests {
         assert_eq!(
             brief_of("files.write", json!({"path": "a.txt", "text": "b"})),
             "files.write a.txt"
+        );
+        assert_eq!(
+            brief_of("files.move", json!({"from": "a.txt", "to": "b.txt"})),
+            "files.move a.txt"
+        );
+        assert_eq!(
+            brief_of("results.read", json!({"call": "c1", "from": 7})),
+            "results.read"
         );
         assert_eq!(brief_of("files.list", json!({})), "files.list");
         assert_eq!(brief_of("files.list", json!({"path": ""})), "files.list");

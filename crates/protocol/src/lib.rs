@@ -56,6 +56,9 @@ pub const CLOSE_REPLACED: u16 = 4408;
 /// The close code for a bridge whose owner has revoked it.
 pub const CLOSE_REVOKED: u16 = 4401;
 
+/// The close code for all bridges of an owner who has frozen everything.
+pub const CLOSE_FROZEN: u16 = 4423;
+
 /// What the Worker tells a bridge.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case", deny_unknown_fields)]

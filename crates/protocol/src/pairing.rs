@@ -217,6 +217,11 @@ pub fn six_words(bridge: &PublicKey, command_key: &PublicKey) -> [&'static str; 
     std::array::from_fn(|at| WORDS[usize::from(hash[at])])
 }
 
+/// Whether this may be a machine's name.
+pub fn is_name(name: &str) -> bool {
+    check_name(name).is_ok()
+}
+
 fn check_name(name: &str) -> Result<(), Refused> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.');
     if name.is_empty() || name.len() > MAX_NAME || !name.chars().all(allowed) {

@@ -16,6 +16,15 @@ pub struct Hello {
     pub roots: Vec<Root>,
     /// The beginnings of the commands that may run, such as `["git", "status"]`.
     pub commands: Vec<Vec<String>>,
+    /// Those of them that its policy wants a yes for; the others it simply allows.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asking_commands: Vec<Vec<String>>,
+    /// The tools that its policy wants a yes for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asking_tools: Vec<String>,
+    /// What its owner should be told of the policy, such as that a change of it is not accepted; nothing where all is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policy_fault: Option<String>,
     /// SHA-256 of the policy file, lower-case hex.
     pub policy_sha256: String,
 }

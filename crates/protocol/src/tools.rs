@@ -1,6 +1,6 @@
 //! The tools that run on the home machine: their names, their arguments, what the model is told of them.
 
-use crate::call::ToolName;
+use crate::call::{CallId, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -103,9 +103,101 @@ pub struct FilesWrite {
     pub path: String,
     /// Its whole new text.
     pub text: String,
-    /// Add to the end instead of replacing.
+    /// Add to the end instead, as [`FilesAppend`] does; a model is told of that tool alone.
     #[serde(default)]
     pub append: bool,
+}
+
+/// `files.stat`: what one file or folder is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesStat {
+    /// The file or folder.
+    pub path: String,
+}
+
+/// `files.edit`: pieces of a text file, replaced exactly; all of them or none.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesEdit {
+    /// The file.
+    pub path: String,
+    /// The pieces; each is looked for in the text as it was before all of them.
+    pub edits: Vec<Edit>,
+}
+
+/// One piece of a text and what takes its place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Edit {
+    /// The text as it stands in the file, exactly; it must be there once.
+    pub find: String,
+    /// What takes its place.
+    pub replace: String,
+    /// Replace it wherever it stands instead of once.
+    #[serde(default)]
+    pub all: bool,
+}
+
+/// `files.append`: a text added to the end of a file, which is made where it is not there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesAppend {
+    /// The file.
+    pub path: String,
+    /// What is added.
+    pub text: String,
+}
+
+/// `files.move`: a file or folder under another name or in another folder.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesMove {
+    /// What is moved.
+    pub from: String,
+    /// Its whole new path.
+    pub to: String,
+    /// Take the place of a file that is there.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// `files.copy`: the exact bytes of a file, or of a folder's files, in another place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesCopy {
+    /// What is copied.
+    pub from: String,
+    /// The copy's whole path.
+    pub to: String,
+    /// Take the place of a file that is there.
+    #[serde(default)]
+    pub replace: bool,
+}
+
+/// `files.mkdir`: a folder, and those above it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesMkdir {
+    /// The folder.
+    pub path: String,
+}
+
+/// `files.trash`: a file or folder put into the system's trash.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesTrash {
+    /// What is put there.
+    pub path: String,
+}
+
+/// `files.undo`: a change by one of these tools, taken back. An undoing is such a change as well.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesUndo {
+    /// The call that made the change; the last change that stands where none is named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub call: Option<CallId>,
 }
 
 /// `files.send`: a file's exact bytes, handed to the person in the chat.
@@ -129,7 +221,31 @@ pub struct ShellRun {
 
 /// Every tool of the home machine, in the order in which a model is told of them.
 pub fn bridge_tools() -> Vec<ToolSpec> {
-    let path = |what: &str| json!({"type": "string", "description": what});
+    let mut tools = reading_tools();
+    tools.extend(changing_tools());
+    tools.extend([
+        spec(
+            "files.send",
+            Grade::Read,
+            "Hand a file from the home machine to the person in this chat.",
+            json!({"path": path("the file")}),
+            &["path"],
+        ),
+        spec(
+            "shell.run",
+            Grade::Execute,
+            "Run a program on the home machine. No shell: no pipes, globs or redirections.",
+            json!({
+                "argv": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+                "folder": path("where to run it; the first root by default"),
+            }),
+            &["argv"],
+        ),
+    ]);
+    tools
+}
+
+fn reading_tools() -> Vec<ToolSpec> {
     vec![
         spec(
             "files.list",
@@ -139,6 +255,13 @@ pub fn bridge_tools() -> Vec<ToolSpec> {
                 "path": path("folder below a root, e.g. playground/letters; empty for the roots"),
             }),
             &[],
+        ),
+        spec(
+            "files.stat",
+            Grade::Read,
+            "What a file or folder is: exact size, times, mode, encoding.",
+            json!({"path": {"type": "string"}}),
+            &["path"],
         ),
         spec(
             "files.read",
@@ -162,37 +285,90 @@ pub fn bridge_tools() -> Vec<ToolSpec> {
             }),
             &["query"],
         ),
+    ]
+}
+
+fn changing_tools() -> Vec<ToolSpec> {
+    let text = || json!({"type": "string"});
+    let from_to = || {
+        json!({
+            "from": text(),
+            "to": path("its whole new path"),
+            "replace": {"type": "boolean", "description": "a file that is there"},
+        })
+    };
+    let edit = json!({
+        "type": "object",
+        "required": ["find", "replace"],
+        "additionalProperties": false,
+        "properties": {
+            "find": path("exact text that is there once"),
+            "replace": text(),
+            "all": {"type": "boolean", "description": "wherever it is"},
+        },
+    });
+    vec![
         spec(
             "files.write",
             Grade::Write,
-            "Make, replace or add to a text file on the home machine.",
-            json!({
-                "path": path("the file"),
-                "text": {"type": "string"},
-                "append": {"type": "boolean", "description": "add to the end instead of replacing"},
-            }),
+            "Make a text file on the home machine, or replace it whole.",
+            json!({"path": path("the file"), "text": text()}),
             &["path", "text"],
         ),
         spec(
-            "files.send",
-            Grade::Read,
-            "Hand a file from the home machine to the person in this chat.",
-            json!({
-                "path": path("the file"),
-            }),
+            "files.edit",
+            Grade::Write,
+            "Replace exact pieces of a text file: all of them or none.",
+            json!({"path": text(), "edits": {"type": "array", "items": edit, "minItems": 1}}),
+            &["path", "edits"],
+        ),
+        spec(
+            "files.append",
+            Grade::Write,
+            "Add text to the end of a file.",
+            json!({"path": text(), "text": text()}),
+            &["path", "text"],
+        ),
+        spec(
+            "files.move",
+            Grade::Write,
+            "Move or rename a file or folder.",
+            from_to(),
+            &["from", "to"],
+        ),
+        spec(
+            "files.copy",
+            Grade::Write,
+            "Copy a file or folder.",
+            from_to(),
+            &["from", "to"],
+        ),
+        spec(
+            "files.mkdir",
+            Grade::Write,
+            "Make a folder.",
+            json!({"path": text()}),
             &["path"],
         ),
         spec(
-            "shell.run",
-            Grade::Execute,
-            "Run a program on the home machine. No shell: no pipes, globs or redirections.",
-            json!({
-                "argv": {"type": "array", "items": {"type": "string"}, "minItems": 1},
-                "folder": path("where to run it; the first root by default"),
-            }),
-            &["argv"],
+            "files.trash",
+            Grade::Write,
+            "Delete a file or folder: it goes to the system's trash.",
+            json!({"path": text()}),
+            &["path"],
+        ),
+        spec(
+            "files.undo",
+            Grade::Write,
+            "Undo a change by these file tools, or redo one by undoing its undo.",
+            json!({"call": path("the change's call; the last change by default")}),
+            &[],
         ),
     ]
+}
+
+fn path(what: &str) -> Value {
+    json!({"type": "string", "description": what})
 }
 
 fn spec(

@@ -9,6 +9,7 @@ use landlock::{
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketType, socket};
+use rustix::process::{Pid, Signal, getppid, set_parent_process_death_signal};
 use seccompiler::{
     BpfProgram, SeccompAction, SeccompCmpArgLen, SeccompCmpOp, SeccompCondition, SeccompFilter,
     SeccompRule, apply_filter,
@@ -59,6 +60,7 @@ const CHANGE: Rights = make_bitflags!(AccessFs::{
 
 /// Restricts this process for good; gives the program, yet to be started, and what is enforced.
 pub(super) fn fenced(enclosure: &Enclosure) -> Result<(Command, String), NotEntered> {
+    tie(enclosure.parent).map_err(NotEntered::NotStarted)?;
     let root = enclosure.opened_root()?;
     let abi = restrict_files(enclosure, root).map_err(NotEntered::Unfenced)?;
     restrict_calls(enclosure.writable)
@@ -69,6 +71,18 @@ pub(super) fn fenced(enclosure: &Enclosure) -> Result<(Command, String), NotEnte
         command.arg0(name).args(arguments);
     }
     Ok((command, enforced(abi)))
+}
+
+/// Lets the system end this process, and the program that it becomes, when the bridge is killed. It holds for this process alone, not
+/// for those that the program begins, and it watches the thread that began it: the bridge's only one that begins programs.
+fn tie(parent: u32) -> io::Result<()> {
+    set_parent_process_death_signal(Some(Signal::KILL))?;
+    // A bridge that was gone before sends nothing.
+    let now = getppid().map(|parent| Pid::as_raw(Some(parent)).cast_unsigned());
+    if now != Some(parent) {
+        return Err(io::Error::other("the bridge is gone"));
+    }
+    Ok(())
 }
 
 fn enforced(abi: i32) -> String {

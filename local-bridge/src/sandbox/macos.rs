@@ -113,6 +113,7 @@ mod tests {
     fn enclosure(root: &str, writable: bool) -> Enclosure {
         Enclosure {
             token: "t".into(),
+            parent: 1,
             root: Some(PathBuf::from(root)),
             root_id: Some("1:2".into()),
             writable,

@@ -77,6 +77,9 @@ pub struct Enclosure {
     /// A word that the program never learns, before all that the fence has to say
     #[arg(long)]
     token: String,
+    /// The process with which the program ends, where the system can tie them
+    #[arg(long)]
+    parent: u32,
     /// The folder that the command may use
     #[arg(long, requires = "root_id")]
     root: Option<PathBuf>,
@@ -228,6 +231,7 @@ impl Enclosure {
         let metadata = metadata.map_err(|error| format!("{}: {error}", root.path.display()))?;
         Ok(Self {
             token: random_text().map_err(|error| error.to_string())?,
+            parent: std::process::id(),
             root: Some(root.path.clone()),
             root_id: Some(format!("{}:{}", metadata.dev(), metadata.ino())),
             writable: root.access >= Access::Write,
@@ -243,7 +247,8 @@ impl Enclosure {
         // One word each: a token may begin with '-'.
         command
             .arg("__fenced")
-            .arg(format!("--token={}", self.token));
+            .arg(format!("--token={}", self.token))
+            .arg(format!("--parent={}", self.parent));
         for (name, path) in [("--root", &self.root), ("--scratch", &self.scratch)] {
             if let Some(path) = path {
                 command.arg(name).arg(path);
@@ -334,6 +339,7 @@ fn tried(keeper: &Path) -> Result<String, String> {
 fn tried_with(keeper: &Path, program: &Path, argv: &[&str]) -> Result<(String, Output), String> {
     let enclosure = Enclosure {
         token: random_text().map_err(|error| error.to_string())?,
+        parent: std::process::id(),
         root: None,
         root_id: None,
         writable: false,

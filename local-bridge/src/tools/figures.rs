@@ -27,6 +27,15 @@ pub fn date(time: SystemTime) -> String {
     format!("{year:04}-{month:02}-{day:02}")
 }
 
+/// `2026-11-20 14:05:09`, in universal time, from seconds since 1970.
+pub fn moment(seconds: i64) -> String {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    let (year, month, day) = civil(seconds / 86_400);
+    let (hour, minute) = (seconds / 3600 % 24, seconds / 60 % 60);
+    let second = seconds % 60;
+    format!("{year:04}-{month:02}-{day:02} {hour:02}:{minute:02}:{second:02}")
+}
+
 /// Howard Hinnant's `civil_from_days` for days since 1970.
 fn civil(days: u64) -> (u64, u64, u64) {
     let shifted = days + 719_468; // to 0000-03-01, so that leap days end a year
@@ -70,5 +79,7 @@ mod tests {
         assert_eq!(at(951_782_400), "2000-02-29");
         assert_eq!(at(1_795_305_599), "2026-11-21");
         assert_eq!(at(1_795_305_600), "2026-11-22");
+        assert_eq!(moment(1_795_305_600 + 3_723), "2026-11-22 01:02:03");
+        assert_eq!(moment(-1), "1970-01-01 00:00:00");
     }
 }

@@ -37,7 +37,7 @@ fn folder(place: &Place<'_>) -> Result<String, NoPlace> {
     for entry in entries {
         let entry = entry.map_err(|error| place.refusal(error))?;
         let below = place.below(entry.file_name());
-        if places::forbidden(&below.path) {
+        if below.root.forbids(&below.path) {
             continue;
         }
         let (is_folder, line) = line(&entry);

@@ -3,9 +3,9 @@
 use crate::places::{self, NoPlace, Place};
 use crate::policy::Policy;
 use crate::tools::figures::size;
+use crate::tools::text::{not_text, shown};
 use protocol::tools::FilesRead;
 use std::io::Read;
-use std::path::Path;
 
 /// How many lines come without being asked for.
 const LINES: u32 = 400;
@@ -15,9 +15,6 @@ const MAX_CHARS: usize = 16_000;
 
 /// How much of a file is looked at. A text that is longer is a log or a dump, for which there is `files.search`.
 const MAX_BYTES: u64 = 16 * 1024 * 1024;
-
-/// How much of a file decides whether it is text.
-const SNIFFED: usize = 8 * 1024;
 
 /// Reads a text file by lines.
 pub fn run(policy: &Policy, wanted: &FilesRead) -> Result<String, NoPlace> {
@@ -35,7 +32,7 @@ pub fn run(policy: &Policy, wanted: &FilesRead) -> Result<String, NoPlace> {
             size(length)
         ));
     }
-    let (text, note) = decoded(&bytes);
+    let (text, note) = shown(&bytes);
     let mut told = vec![stretch(&place, &text, wanted)];
     told.extend(note.map(str::to_owned));
     if length > MAX_BYTES {
@@ -83,64 +80,6 @@ fn stretch(place: &Place<'_>, text: &str, wanted: &FilesRead) -> String {
         told.push(format!("[lines {first} to {last} of {all}]"));
     }
     told.join("\n")
-}
-
-/// What a file is that is not text.
-fn not_text(bytes: &[u8], path: &Path) -> Option<String> {
-    const KINDS: &[(&[u8], &str)] = &[
-        (b"%PDF-", "PDF document"),
-        (b"\x89PNG\r\n", "PNG image"),
-        (b"\xff\xd8\xff", "JPEG image"),
-        (b"GIF8", "GIF image"),
-        (b"\x1f\x8b", "gzip archive"),
-        (b"\x7fELF", "program"),
-        (b"SQLite format 3\0", "SQLite database"),
-    ];
-    if let Some((_, kind)) = KINDS.iter().find(|(begin, _)| bytes.starts_with(begin)) {
-        return Some((*kind).to_owned());
-    }
-    let head = &bytes[..bytes.len().min(SNIFFED)];
-    let wide = head.starts_with(b"\xff\xfe") || head.starts_with(b"\xfe\xff");
-    let odd = head
-        .iter()
-        .filter(|&&byte| byte < 0x20 && !matches!(byte, b'\t' | b'\n' | b'\r' | 0x0c | 0x1b))
-        .count();
-    // A stray control character is still text; a tenth of them is not.
-    if wide || (!head.contains(&0) && odd * 10 <= head.len()) {
-        return None;
-    }
-    let guess = mime_guess::from_path(path).first_raw();
-    Some(guess.unwrap_or("unknown format").to_owned())
-}
-
-/// The text, and what is to be said of its encoding.
-fn decoded(bytes: &[u8]) -> (String, Option<&'static str>) {
-    let wide = |rest: &[u8], read: fn([u8; 2]) -> u16| {
-        let units: Vec<u16> = rest
-            .chunks_exact(2)
-            .map(|two| read([two[0], two[1]]))
-            .collect();
-        String::from_utf16_lossy(&units)
-    };
-    if let Some(rest) = bytes.strip_prefix(b"\xff\xfe") {
-        return (wide(rest, u16::from_le_bytes), Some("[the file is UTF-16]"));
-    }
-    if let Some(rest) = bytes.strip_prefix(b"\xfe\xff") {
-        return (wide(rest, u16::from_be_bytes), Some("[the file is UTF-16]"));
-    }
-    let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
-    match std::str::from_utf8(bytes) {
-        Ok(text) => (text.to_owned(), None),
-        // Cut in the middle of the last character by our own limit.
-        Err(error) if error.error_len().is_none() => (
-            String::from_utf8_lossy(&bytes[..error.valid_up_to()]).into_owned(),
-            None,
-        ),
-        Err(_) => (
-            bytes.iter().map(|&byte| char::from(byte)).collect(),
-            Some("[the file is not UTF-8; it is shown as if it were Latin-1]"),
-        ),
-    }
 }
 
 #[cfg(test)]

@@ -99,7 +99,7 @@ impl Search<'_> {
             let hidden = name.to_string_lossy().starts_with('.');
             if hidden
                 || metadata.is_symlink()
-                || places::forbidden(&below.path)
+                || below.root.forbids(&below.path)
                 || is_ignored(&ignored, &below.path, metadata.is_dir())
             {
                 continue;

@@ -1,259 +1,228 @@
-//! `files.write`: a text file made, replaced whole at one stroke, or added to.
+//! `files.write`: a text file made, or replaced whole at one stroke.
+//!
+//! What replaces a text is written as that text was: same encoding, same ends of lines, same mode bits.
 
-use crate::places::{self, NoPlace, Place, unblocked};
-use crate::policy::Policy;
+use crate::places::{self, NoPlace, Place};
 use crate::tools::figures::size;
-use cap_std::fs::{Dir, File, MetadataExt, OpenOptions, OpenOptionsExt, Permissions};
-use protocol::key::random_text;
-use protocol::tools::FilesWrite;
-use rustix::fs::{Mode, OFlags};
-use std::ffi::OsStr;
-use std::io::{self, Write};
-use std::path::Path;
-
-/// What a file that was not there may be read by; the system's own mask takes away from it.
-const NEW_MODE: u32 = 0o644;
-
-/// Whether a write waits until it is on the disk.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Durability {
-    /// It does, as "done" promises.
-    Synced,
-    /// It does not; for measuring what else a write does.
-    Unsynced,
-}
+use crate::tools::target::{Durability, Target};
+use crate::tools::text::{Encoding, Endings, Text};
+use crate::tools::{Hands, files_append};
+use crate::undo::{Deed, Image, Spot};
+use protocol::key::sha256_hex;
+use protocol::tools::{FilesAppend, FilesWrite};
 
 /// Writes a text file.
-pub fn run(policy: &Policy, wanted: &FilesWrite) -> Result<String, NoPlace> {
-    let place = places::find(&policy.roots, &wanted.path)?;
-    let bytes = wanted.text.as_bytes();
-    let done = write(&place, bytes, wanted.append, Durability::Synced)?;
-    let size = size(bytes.len() as u64);
-    Ok(format!("{done} {} ({size})", place.shown()))
-}
-
-/// Writes bytes to a place and says in one word what that did.
-pub fn write(
-    place: &Place<'_>,
-    bytes: &[u8],
-    append: bool,
-    durability: Durability,
-) -> Result<&'static str, NoPlace> {
-    let (dir, name) = place.make_parent()?;
-    let mode = existing(place, &dir, name)?;
-    if append {
-        add(place, &dir, name, bytes, durability)?;
-        return Ok("added to");
+pub fn run(hands: &Hands<'_>, wanted: &FilesWrite) -> Result<String, NoPlace> {
+    if wanted.append {
+        let (path, text) = (wanted.path.clone(), wanted.text.clone());
+        return files_append::run(hands, &FilesAppend { path, text });
     }
-    replace(&dir, name, bytes, mode, durability).map_err(|error| place.refusal(error))?;
-    Ok(if mode.is_some() { "replaced" } else { "wrote" })
-}
-
-/// The mode of the file that is there, if it is one that may be changed.
-fn existing(place: &Place<'_>, dir: &Dir, name: &OsStr) -> Result<Option<u32>, NoPlace> {
-    let metadata = match dir.symlink_metadata(Path::new(name)) {
-        Ok(metadata) => metadata,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(place.refusal(error)),
+    let place = places::find(&hands.policy.roots, &wanted.path)?;
+    let mut changes = hands.begin();
+    let target = Target::open(&place)?;
+    let (bytes, manner) = written(&target, &wanted.text);
+    let done = if target.now.is_some() {
+        "replaced"
+    } else {
+        "wrote"
     };
-    if metadata.is_dir() {
-        return Err(place.unfit("is a folder"));
-    }
-    if metadata.is_symlink() {
-        return Err(place.unfit("is a link; name the file that it leads to"));
-    }
-    if !metadata.is_file() {
-        return Err(place.unfit("is not an ordinary file"));
-    }
-    if metadata.nlink() > 1 {
-        return Err(NoPlace::Linked(place.shown()));
-    }
-    Ok(Some(metadata.mode() & 0o7777))
+    let told = format!(
+        "{done} {} ({}{manner})",
+        place.shown(),
+        size(bytes.len() as u64)
+    );
+    let plan = hands.plan(
+        format!("files.write {}", place.shown()),
+        deeds(&target, &bytes),
+    );
+    changes.make(&plan, || target.replace(&bytes, None, Durability::Synced))?;
+    Ok(told)
 }
 
-/// Puts a new file in the old one's place. Never writes into what is there, so a link that slips in is replaced and not followed.
-fn replace(
-    dir: &Dir,
-    name: &OsStr,
-    bytes: &[u8],
-    mode: Option<u32>,
-    durability: Durability,
-) -> io::Result<()> {
-    let half = format!(".{}.half", random_text().map_err(io::Error::other)?);
-    let written = fill(dir, &half, bytes, mode, durability)
-        .and_then(|()| dir.rename(&half, dir, Path::new(name)));
-    if written.is_err() {
-        // The first error is the one to tell; a leftover is hidden and harmless.
-        dir.remove_file(&half).ok();
-    }
-    written?;
-    if durability == Durability::Synced {
-        // The handle serves for finding names only; the folder must be opened again to be synced.
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        rustix::fs::fsync(rustix::fs::openat(dir, ".", flags, Mode::empty())?)?;
-    }
-    Ok(())
+/// The steps in which a target gets other contents: folders that are missing, then the file.
+pub fn deeds(target: &Target<'_>, bytes: &[u8]) -> Vec<Deed> {
+    let made = target.place.unmade(&target.above);
+    let mut deeds: Vec<Deed> = made
+        .iter()
+        .map(|place| Deed::Made(Spot::of(place)))
+        .collect();
+    deeds.push(Deed::Put {
+        at: Spot::of(target.place),
+        before: before(target),
+        after: Some(sha256_hex(bytes)),
+    });
+    deeds
 }
 
-fn fill(
-    dir: &Dir,
-    half: &str,
-    bytes: &[u8],
-    mode: Option<u32>,
-    durability: Durability,
-) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true).mode(NEW_MODE);
-    let mut file = dir.open_with(half, &options)?;
-    if let Some(mode) = mode {
-        use std::os::unix::fs::PermissionsExt;
-        let permissions = std::fs::Permissions::from_mode(mode);
-        file.set_permissions(Permissions::from_std(permissions))?;
-    }
-    finish(&mut file, bytes, durability)
+/// What a target holds, to be kept.
+pub fn before(target: &Target<'_>) -> Option<Image> {
+    let now = target.now.as_ref()?;
+    Some(Image::of(now.bytes.clone(), now.mode))
 }
 
-fn add(
-    place: &Place<'_>,
-    dir: &Dir,
-    name: &OsStr,
-    bytes: &[u8],
-    durability: Durability,
-) -> Result<(), NoPlace> {
-    let mut options = OpenOptions::new();
-    let flags = OFlags::NOFOLLOW.bits().cast_signed() | unblocked();
-    options
-        .append(true)
-        .create(true)
-        .mode(NEW_MODE)
-        .custom_flags(flags);
-    let mut file = dir
-        .open_with(Path::new(name), &options)
-        .map_err(|error| place.refusal(error))?;
-    place.look(&file)?;
-    let metadata = file.metadata().map_err(|error| place.refusal(error))?;
-    if !metadata.is_file() {
-        return Err(place.unfit("is not an ordinary file"));
-    }
-    if metadata.nlink() > 1 {
-        return Err(NoPlace::Linked(place.shown()));
-    }
-    finish(&mut file, bytes, durability).map_err(|error| place.refusal(error))
+/// The text that lies at a target, or why there is none to be changed.
+pub fn text_at(place: &Place<'_>, bytes: &[u8]) -> Result<Text, NoPlace> {
+    Text::read(bytes, &place.path).map_err(|why| {
+        let shown = place.shown();
+        NoPlace::Refused(format!(
+            "'{shown}' {why}; nothing was changed. files.write can replace it whole"
+        ))
+    })
 }
 
-fn finish(file: &mut File, bytes: &[u8], durability: Durability) -> io::Result<()> {
-    file.write_all(bytes)?;
-    match durability {
-        Durability::Synced => file.sync_all(),
-        Durability::Unsynced => Ok(()),
+/// The bytes of a text in the manner of the text that it replaces, and a word on that manner where it is unusual.
+fn written(target: &Target<'_>, text: &str) -> (Vec<u8>, String) {
+    let there = target
+        .now
+        .as_ref()
+        .map(|now| Text::read(&now.bytes, &target.place.path));
+    let Some(Ok(mut manner)) = there else {
+        return (text.as_bytes().to_vec(), String::new()); // new, or no text
+    };
+    if manner.endings != Endings::CrLf || text.contains("\r\n") {
+        manner.endings = Endings::None; // then the ends of lines are as they are told
     }
+    let word = manner
+        .unusual()
+        .map_or_else(String::new, |word| format!(", {word} as before"));
+    let mark = '\u{feff}'; // a mark that is told beside the one that is kept would be a second one
+    let marked = manner.encoding != Encoding::Utf8;
+    let text = text.strip_prefix(mark).filter(|_| marked).unwrap_or(text);
+    (manner.write(text), word)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::places::Root;
+    use crate::tools::world::{World, denied, done};
+    use protocol::call::Outcome;
     use protocol::session::Access;
+    use serde_json::json;
     use std::fs;
     use std::os::unix::fs::{PermissionsExt, symlink};
-    use tempfile::TempDir;
 
-    fn world(access: Access) -> (TempDir, Policy) {
-        let folder = tempfile::tempdir().unwrap();
-        fs::create_dir(folder.path().join("docs")).unwrap();
-        let root = Root::open("docs", &folder.path().join("docs"), access).unwrap();
-        let policy = Policy {
-            roots: vec![root],
-            ..Policy::nothing()
-        };
-        (folder, policy)
-    }
-
-    fn put(policy: &Policy, path: &str, text: &str, append: bool) -> Result<String, NoPlace> {
-        let wanted = FilesWrite {
-            path: path.into(),
-            text: text.into(),
-            append,
-        };
-        run(policy, &wanted)
+    #[test]
+    fn a_file_is_made_and_replaced_and_keeps_its_mode() {
+        let mut world = World::new();
+        assert_eq!(
+            world.write("new/a.txt", "one"),
+            done("wrote docs/new/a.txt (3 B)")
+        );
+        let file = world.path("new/a.txt");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        assert_eq!(
+            world.write("new/a.txt", "two\n"),
+            done("replaced docs/new/a.txt (4 B)")
+        );
+        assert_eq!(world.tree(), [("new/", ""), ("new/a.txt", "two\n")]);
+        let mode = fs::metadata(&file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o640);
     }
 
     #[test]
-    fn a_file_is_made_replaced_and_added_to() {
-        let (folder, policy) = world(Access::Write);
-        let file = folder.path().join("docs/new/a.txt");
+    fn an_older_way_of_asking_adds_to_the_end() {
+        let mut world = World::new();
+        let arguments = json!({"path": "a", "text": "x\n", "append": true});
+        let added = done("added to docs/a (2 B)");
+        assert_eq!(world.run("files.write", arguments.clone()), added);
+        assert_eq!(world.run("files.write", arguments), added);
+        assert_eq!(world.tree(), [("a", "x\nx\n")]);
+    }
+
+    #[test]
+    fn what_replaces_a_text_is_written_as_that_was() {
+        let mut world = World::new();
+        for (before, told, after) in [
+            (&b"a\r\nb\r\n"[..], "one\ntwo\n", &b"one\r\ntwo\r\n"[..]),
+            (b"a\r\nb\r\n", "one\r\ntwo\n", b"one\r\ntwo\n"),
+            (b"a\nb\r\n", "one\n", b"one\n"),
+            (b"a\n", "one\r\n", b"one\r\n"),
+            (b"\xef\xbb\xbfa\n", "\u{e9}\n", b"\xef\xbb\xbf\xc3\xa9\n"),
+            (b"\xef\xbb\xbfa", "\u{feff}b", b"\xef\xbb\xbfb"),
+            (b"a", "\u{feff}b", b"\xef\xbb\xbfb"),
+            (b"\xff\xfea\0\n\0", "\u{e9}", b"\xff\xfe\xe9\0"),
+            (
+                b"\xfe\xff\0a\0\r\0\n",
+                "\u{e9}\n",
+                b"\xfe\xff\0\xe9\0\r\0\n",
+            ),
+            (b"\x7fELF\0", "one\n", b"one\n"),
+        ] {
+            fs::write(world.path("a"), before).unwrap();
+            assert!(matches!(world.write("a", told), Outcome::Done { .. }));
+            assert_eq!(fs::read(world.path("a")).unwrap(), after, "{before:?}");
+        }
+        fs::write(world.path("a"), b"\xff\xfea\0\r\0\n\0").unwrap();
         assert_eq!(
-            put(&policy, "new/a.txt", "one", false).unwrap(),
-            "wrote docs/new/a.txt (3 B)"
+            world.write("a", "b\n"),
+            done("replaced docs/a (8 B, UTF-16 LE, CRLF as before)")
         );
-        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
-        assert_eq!(
-            put(&policy, "new/a.txt", "two\n", false).unwrap(),
-            "replaced docs/new/a.txt (4 B)"
-        );
-        assert_eq!(
-            put(&policy, "new/a.txt", "three\n", true).unwrap(),
-            "added to docs/new/a.txt (6 B)"
-        );
-        assert_eq!(fs::read_to_string(&file).unwrap(), "two\nthree\n");
-        assert_eq!(
-            fs::metadata(&file).unwrap().permissions().mode() & 0o777,
-            0o640
-        );
-        assert_eq!(
-            put(&policy, "b.txt", "new", true).unwrap(),
-            "added to docs/b.txt (3 B)"
-        );
-        let left = fs::read_dir(folder.path().join("docs/new"))
-            .unwrap()
-            .count();
-        assert_eq!(left, 1, "no half file is left");
     }
 
     #[test]
     fn what_may_only_be_read_is_not_written() {
-        let (folder, policy) = world(Access::Read);
-        assert!(matches!(
-            put(&policy, "a", "x", false),
-            Err(NoPlace::ReadOnly(_))
-        ));
-        assert!(matches!(
-            put(&policy, "new/a", "x", true),
-            Err(NoPlace::ReadOnly(_))
-        ));
-        assert_eq!(fs::read_dir(folder.path().join("docs")).unwrap().count(), 0);
+        let mut world = World::with(Access::Read);
+        for path in ["a", "new/a"] {
+            let refused = world.write(path, "x");
+            assert_eq!(refused, denied(&format!("'docs/{path}' may only be read")));
+        }
+        assert!(world.tree().is_empty());
     }
 
     #[test]
     fn a_hard_link_to_a_file_outside_is_refused_and_the_file_unchanged() {
-        let (folder, policy) = world(Access::Write);
-        let outside = folder.path().join("outside");
+        let mut world = World::new();
+        let outside = world.outside("mine");
         fs::write(&outside, "mine").unwrap();
-        fs::hard_link(&outside, folder.path().join("docs/a")).unwrap();
-        for append in [false, true] {
-            assert!(matches!(
-                put(&policy, "a", "x", append),
-                Err(NoPlace::Linked(_))
-            ));
+        fs::hard_link(&outside, world.path("a")).unwrap();
+        fs::write(world.path("b"), "b").unwrap();
+        let linked = denied(
+            "'docs/a' has a second name (a hard link), which may lie outside; it is not changed",
+        );
+        let edits = json!([{"find": "mine", "replace": "x"}]);
+        for (tool, arguments) in [
+            ("files.write", json!({"path": "a", "text": "x"})),
+            ("files.append", json!({"path": "a", "text": "x"})),
+            ("files.edit", json!({"path": "a", "edits": edits})),
+            (
+                "files.move",
+                json!({"from": "b", "to": "a", "replace": true}),
+            ),
+            (
+                "files.copy",
+                json!({"from": "b", "to": "a", "replace": true}),
+            ),
+        ] {
+            assert_eq!(world.run(tool, arguments), linked, "{tool}");
         }
         assert_eq!(fs::read_to_string(&outside).unwrap(), "mine");
+        assert_eq!(world.tree(), [("a", "mine"), ("b", "b")]);
     }
 
     #[test]
     fn a_link_is_neither_followed_nor_replaced() {
-        let (folder, policy) = world(Access::Write);
-        let outside = folder.path().join("outside");
+        let mut world = World::new();
+        let outside = world.outside("mine");
         fs::write(&outside, "mine").unwrap();
-        symlink(&outside, folder.path().join("docs/a")).unwrap();
-        symlink(folder.path(), folder.path().join("docs/away")).unwrap();
-        for append in [false, true] {
-            assert!(put(&policy, "a", "x", append).is_err());
-            assert!(put(&policy, "away/outside", "x", append).is_err());
-            assert!(put(&policy, "away/new/x", "x", append).is_err());
-            assert!(put(&policy, "../outside", "x", append).is_err());
-            assert!(put(&policy, ".ssh/authorized_keys", "x", append).is_err());
-        }
+        symlink(&outside, world.path("a")).unwrap();
+        assert_eq!(
+            world.write("a", "x"),
+            Outcome::failed("'docs/a' is a link; name the file that it leads to")
+        );
+        assert!(fs::symlink_metadata(world.path("a")).unwrap().is_symlink());
         assert_eq!(fs::read_to_string(&outside).unwrap(), "mine");
-        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn what_cannot_be_undone_is_not_replaced() {
+        let mut world = World::new();
+        let file = fs::File::create(world.path("a")).unwrap();
+        file.set_len(20_000_001).unwrap();
+        assert_eq!(
+            world.write("a", "x"),
+            Outcome::failed(
+                "'docs/a' has 20.0 MB; up to 20.0 MB can be changed or copied, so that it can be undone"
+            )
+        );
+        assert_eq!(file.metadata().unwrap().len(), 20_000_001);
     }
 }

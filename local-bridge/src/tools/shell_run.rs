@@ -1,7 +1,7 @@
 //! `shell.run`: a program with its arguments, as the policy allows; no shell, nothing of our environment, and nothing left behind.
 
 use crate::places::{self, NoPlace, Place};
-use crate::policy::{Command as Rule, Policy};
+use crate::policy::{AskedBy, Command as Rule, Policy, Sandbox};
 use crate::sandbox::{NoFence, Seal, Start, Unreached};
 use crate::tools::Job;
 use protocol::call::Outcome;
@@ -14,7 +14,7 @@ use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 use tokio::sync::{Notify, watch};
@@ -42,10 +42,8 @@ const FLOOD: u64 = 8 * 1024 * 1024;
 /// Why a command was not begun.
 #[derive(Debug, thiserror::Error)]
 enum NotRun {
-    #[error(
-        "the policy of this machine does not allow '{0}'; its owner can allow it in policy.toml"
-    )]
-    Unlisted(String),
+    #[error("{0}")]
+    Denied(String),
     #[error("this machine opens no folder to run commands in")]
     Nowhere,
     #[error(transparent)]
@@ -72,7 +70,7 @@ async fn limited(job: Job, wanted: &ShellRun, limit: Duration) -> Outcome {
     match start(&job, wanted) {
         Ok((child, seal)) => watched(child, seal, job.cancelled, limit).await,
         Err(NotRun::Place(no)) => no.into(),
-        Err(no @ (NotRun::Unlisted(_) | NotRun::Nowhere | NotRun::Fence(_))) => {
+        Err(no @ (NotRun::Denied(_) | NotRun::Nowhere | NotRun::Fence(_))) => {
             Outcome::denied(no.to_string())
         }
         Err(no @ NotRun::Start { .. }) => Outcome::failed(no.to_string()),
@@ -80,7 +78,7 @@ async fn limited(job: Job, wanted: &ShellRun, limit: Duration) -> Outcome {
 }
 
 fn start(job: &Job, wanted: &ShellRun) -> Result<(Child, Seal), NotRun> {
-    let rule = allowed(&job.policy, &wanted.argv)?;
+    let rule = admitted(&job.policy, &wanted.argv)?;
     let place = folder(&job.policy, &wanted.folder)?;
     let dir = place.open_dir()?;
     let not_started = |source| NotRun::Start {
@@ -89,8 +87,14 @@ fn start(job: &Job, wanted: &ShellRun) -> Result<(Child, Seal), NotRun> {
     };
     let here = working_folder(&dir).map_err(not_started)?;
     make_scratch(&job.scratch).map_err(not_started)?;
+    let held = rule.hold().map_err(NotRun::Denied)?;
     let sandbox = job.policy.sandbox;
-    let Start { command, seal } = job.fence.command(sandbox, rule, place.root, &job.scratch)?;
+    let fenced = sandbox == Sandbox::Required;
+    let pinned = held.in_place_of(rule, fenced).map_err(NotRun::Denied)?;
+    let start = job
+        .fence
+        .command(sandbox, &pinned, place.root, &job.scratch)?;
+    let Start { command, seal } = start;
     let mut command = Command::from(command);
     command
         .args(&wanted.argv[1..])
@@ -106,15 +110,15 @@ fn start(job: &Job, wanted: &ShellRun) -> Result<(Child, Seal), NotRun> {
         .process_group(0)
         .kill_on_drop(true);
     Ok((command.spawn().map_err(not_started)?, seal))
-    // `dir` is held until here: the child enters it by its number.
+    // `dir` and `held` are held until here: the child enters the one and becomes the other by their numbers.
 }
 
-fn allowed<'a>(policy: &'a Policy, argv: &[String]) -> Result<&'a Rule, NotRun> {
-    let whole = argv.iter().all(|word| !word.contains('\0'));
+/// The rule under which a command runs, once whoever must say yes has said it.
+fn admitted<'a>(policy: &'a Policy, argv: &[String]) -> Result<&'a Rule, NotRun> {
+    // The Worker orders no command without a yes in the chat.
     policy
-        .command(argv)
-        .filter(|_| whole)
-        .ok_or_else(|| NotRun::Unlisted(places::visible(&argv.join(" "))))
+        .admit_command(argv, AskedBy::Chat, Instant::now())
+        .map_err(NotRun::Denied)
 }
 
 fn folder<'a>(policy: &'a Policy, wanted: &str) -> Result<Place<'a>, NotRun> {
@@ -357,7 +361,6 @@ mod tests {
     use super::*;
     use crate::calls::Order;
     use crate::places::Root;
-    use crate::policy::Sandbox;
     use crate::sandbox::Fence;
     use crate::tools::files_send::Courier;
     use protocol::call::{CallId, ToolName};
@@ -390,12 +393,9 @@ mod tests {
             let docs = self.folder.path().join("docs");
             Policy {
                 roots: vec![Root::open("docs", &docs, Access::Write).unwrap()],
-                commands: vec![Rule {
-                    argv: vec!["program".into()],
-                    program,
-                }],
+                commands: vec![Rule::new(vec!["program".into()], program)],
                 sandbox: Sandbox::None,
-                sha256: String::new(),
+                ..Policy::nothing()
             }
         }
 
@@ -414,6 +414,7 @@ mod tests {
                 policy: Arc::new(policy),
                 scratch: self.folder.path().join("scratch"),
                 fence: Fence::find(),
+                undo: Arc::new(crate::undo::Undo::in_memory().unwrap()),
                 cancelled: self.cancel.subscribe(),
                 courier: Courier {
                     pieces: mpsc::channel(1).0,
@@ -487,6 +488,24 @@ mod tests {
             Outcome::denied(
                 "the policy of this machine does not allow 'other program'; its owner can allow it in policy.toml"
             )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_program_that_was_swapped_after_the_policy_was_read_is_denied() {
+        let world = World::new();
+        let policy = world.program("echo good");
+        let unchanged = world.run(policy, &["program"], LONG).await;
+        assert_eq!(unchanged, Outcome::done("exit code 0\nstdout:\ngood"));
+        let policy = world.program("echo good");
+        world.program("echo evil");
+        let outcome = world.run(policy, &["program"], LONG).await;
+        let Outcome::Denied { reason } = outcome else {
+            panic!("{outcome:?}");
+        };
+        assert!(
+            reason.contains("is not the program that was allowed"),
+            "{reason}"
         );
     }
 

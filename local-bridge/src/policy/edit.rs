@@ -1,0 +1,319 @@
+//! The policy file as its owner gets it written: the first one, and one rule more. What its owner wrote stays as it is, comments included.
+
+use super::explain::{explain, grade_word, is_tool};
+use super::judge::Verdict;
+use super::{Command, Policy, Sandbox, Then, ToolRule, Unfit};
+use crate::home::Home;
+use protocol::session::Access;
+use protocol::tools::Grade;
+use std::fs;
+use std::io;
+use std::path::PathBuf;
+
+/// A change of policy.toml that its owner has not agreed to yet.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Proposal {
+    before: String,
+    after: String,
+}
+
+/// Why there is nothing to write.
+#[derive(Debug, thiserror::Error)]
+pub enum NoChange {
+    /// The rules say so already, or one of them speaks against it.
+    #[error("nothing to add:\n{0}")]
+    Decided(String),
+    /// The file cannot be changed without its owner's hand.
+    #[error("this is for your own hand, in policy.toml: {0}")]
+    ByHand(String),
+    /// The file is not in order, or would not be.
+    #[error(transparent)]
+    Unfit(#[from] Unfit),
+    /// The file was changed while its owner thought about it.
+    #[error("policy.toml was changed meanwhile; nothing was written")]
+    Raced,
+}
+
+/// Writes a policy that a person can read and go on with.
+pub fn init(
+    home: &Home,
+    roots: &[(String, PathBuf, Access)],
+    commands: &[Vec<String>],
+    sandbox: Sandbox,
+    force: bool,
+) -> Result<Policy, Unfit> {
+    let path = home.policy();
+    if path.exists() && !force {
+        return Err(Unfit::Exists(path));
+    }
+    let text = template(roots, commands, sandbox);
+    Policy::parse(&text, home.path())?;
+    write(home, &text)?;
+    Policy::read(home)
+}
+
+/// What would have to be written so that a tool or a command is allowed. No rule about a command that is there is widened.
+pub fn propose(home: &Home, words: &[String]) -> Result<Proposal, NoChange> {
+    let before = current(home)?;
+    let policy = Policy::parse(&before, home.path())?;
+    let tool = words
+        .first()
+        .filter(|name| words.len() == 1 && is_tool(name));
+    let after = match tool {
+        Some(name) => with_tool(&before, &policy, name)?,
+        None => with_command(&before, &policy, words)?,
+    };
+    let became = Policy::parse(&after, home.path()).map_err(|why| {
+        NoChange::ByHand(format!(
+            "with the rule that would allow it, it is not accepted: {why}"
+        ))
+    })?;
+    let verdict = match tool {
+        Some(name) => became.tool(name),
+        None => became.judge(words).verdict,
+    };
+    if !matches!(verdict, Verdict::Allow { .. }) {
+        return Err(NoChange::ByHand(explain(&became, words)));
+    }
+    Ok(Proposal { before, after })
+}
+
+impl Proposal {
+    /// The change, line by line.
+    pub fn diff(&self) -> String {
+        let before: Vec<&str> = self.before.lines().collect();
+        let after: Vec<&str> = self.after.lines().collect();
+        let same = before
+            .iter()
+            .zip(&after)
+            .take_while(|(a, b)| a == b)
+            .count();
+        let (gone, come) = (&before[same..], &after[same..]);
+        let tail = gone.iter().rev().zip(come.iter().rev());
+        let tail = tail.take_while(|(a, b)| a == b).count();
+        let (gone, come) = (&gone[..gone.len() - tail], &come[..come.len() - tail]);
+        let head = format!(
+            "@@ -{},{} +{},{} @@",
+            same + 1,
+            gone.len(),
+            same + 1,
+            come.len()
+        );
+        let around = same.saturating_sub(2)..same;
+        let lines = std::iter::once(head)
+            .chain(before[around].iter().map(|line| format!(" {line}")))
+            .chain(gone.iter().map(|line| format!("-{line}")))
+            .chain(come.iter().map(|line| format!("+{line}")));
+        lines.collect::<Vec<_>>().join("\n")
+    }
+
+    /// Writes it in one stroke, if the file is still the one that it was made for.
+    pub fn write(&self, home: &Home) -> Result<Policy, NoChange> {
+        if current(home)? != self.before {
+            return Err(NoChange::Raced);
+        }
+        write(home, &self.after)?;
+        Ok(Policy::read(home)?)
+    }
+}
+
+fn current(home: &Home) -> Result<String, NoChange> {
+    let path = home.policy();
+    if path.is_symlink() {
+        return Err(NoChange::ByHand("it is a link to another file".to_owned()));
+    }
+    match fs::read_to_string(&path) {
+        Ok(text) => Ok(text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(String::new()),
+        Err(source) => Err(Unfit::Io { path, source }.into()),
+    }
+}
+
+fn write(home: &Home, text: &str) -> Result<(), Unfit> {
+    home.write("policy.toml", text).map_err(|error| Unfit::Io {
+        path: home.policy(),
+        source: io::Error::other(error),
+    })
+}
+
+fn with_command(before: &str, policy: &Policy, words: &[String]) -> Result<String, NoChange> {
+    match policy.judge(words).verdict {
+        Verdict::Allow { .. } => return Err(NoChange::Decided(explain(policy, words))),
+        Verdict::Ask { by, .. } | Verdict::Deny { by: Some(by), .. } => {
+            // A rule that asks or denies wins over one that allows: only taking it away would help.
+            let mut harsher = policy
+                .commands
+                .iter()
+                .filter(|rule| rule.then != Then::Allow);
+            if harsher.any(|rule| rule.line == by.line) {
+                return Err(NoChange::ByHand(explain(policy, words)));
+            }
+        }
+        Verdict::Deny { by: None, .. } => {}
+    }
+    let gap = if before.is_empty() || before.ends_with("\n\n") {
+        ""
+    } else if before.ends_with('\n') {
+        "\n"
+    } else {
+        "\n\n"
+    };
+    let rule = format!("[[command]]\nrun = {}\nthen = \"allow\"\n", list(words));
+    Ok(format!("{before}{gap}{rule}"))
+}
+
+/// Changes the one word in the tool's own line; what a tool works on is opened by folders and commands, and those are added by hand.
+fn with_tool(before: &str, policy: &Policy, name: &str) -> Result<String, NoChange> {
+    let words = [name.to_owned()];
+    if let Verdict::Allow { .. } = policy.tool(name) {
+        return Err(NoChange::Decided(explain(policy, &words)));
+    }
+    let by_hand = || NoChange::ByHand(explain(policy, &words));
+    let mut rules = policy.tools.iter();
+    let rule = rules.find(|rule| rule.name == name).ok_or_else(by_hand)?;
+    let mut lines: Vec<&str> = before.split_inclusive('\n').collect();
+    let line = lines.get_mut(rule.line - 1).ok_or_else(by_hand)?;
+    let written = format!("\"{}\"", rule.then);
+    if line.matches(&written).count() != 1 {
+        return Err(by_hand());
+    }
+    let allowing = line.replace(&written, "\"allow\"");
+    *line = &allowing;
+    Ok(lines.concat())
+}
+
+impl Policy {
+    /// The rules as text that is read back as the same rules; comments and examples are not among them.
+    pub fn written(&self) -> String {
+        let mut text = match self.sandbox {
+            Sandbox::Required => "sandbox = \"required\"\n\n",
+            Sandbox::None => "sandbox = \"none\"\n\n",
+        }
+        .to_owned();
+        for root in &self.roots {
+            text.push_str(&root_text(
+                &root.name,
+                &root.path.display().to_string(),
+                root.access,
+            ));
+        }
+        text.extend(self.commands.iter().map(Command::written));
+        if !self.tools.is_empty() {
+            text.push_str("[tools]\n");
+            text.extend(self.tools.iter().map(ToolRule::written));
+        }
+        text
+    }
+}
+
+impl Command {
+    fn written(&self) -> String {
+        let implied = if self.network {
+            Grade::Outward
+        } else {
+            Grade::Execute
+        };
+        let mut lines = vec![
+            "[[command]]".to_owned(),
+            format!("run = {}", list(&self.argv)),
+            format!("then = \"{}\"", self.then),
+        ];
+        if self.grade != implied {
+            lines.push(format!("grade = \"{}\"", grade_word(self.grade)));
+        }
+        if self.network {
+            lines.push("network = true".to_owned());
+        }
+        if !self.options.is_empty() {
+            lines.push(format!("options = {}", list(&self.options)));
+        }
+        lines.extend(self.rate.map(|rate| format!("rate = \"{rate}\"")));
+        lines.join("\n") + "\n\n"
+    }
+}
+
+impl ToolRule {
+    fn written(&self) -> String {
+        let mut fields = vec![format!("then = \"{}\"", self.then)];
+        fields.extend(
+            self.grade
+                .map(|grade| format!("grade = \"{}\"", grade_word(grade))),
+        );
+        fields.extend(self.rate.map(|rate| format!("rate = \"{rate}\"")));
+        format!("{} = {{ {} }}\n", self.name, fields.join(", "))
+    }
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::from(text).to_string()
+}
+
+fn list(words: &[String]) -> String {
+    let words: Vec<String> = words.iter().map(|word| quoted(word)).collect();
+    format!("[{}]", words.join(", "))
+}
+
+fn root_text(name: &str, path: &str, access: Access) -> String {
+    let access = match access {
+        Access::Read => "read",
+        Access::Write => "write",
+    };
+    let (name, path) = (quoted(name), quoted(path));
+    format!("[[root]]\nname = {name}\npath = {path}\naccess = \"{access}\"\n\n")
+}
+
+fn template(
+    roots: &[(String, PathBuf, Access)],
+    commands: &[Vec<String>],
+    sandbox: Sandbox,
+) -> String {
+    let mut text = String::from(
+        "# What Bernard may do on this machine. What is not named here is denied.\n\
+         # Only this file decides, and only you can change it: nothing that arrives over the internet can.\n\
+         # It is reread when you save it. `local-bridge policy check` tells what it means, and\n\
+         # `local-bridge policy explain git push` which rule decides about something, and why.\n",
+    );
+    if !commands.is_empty() {
+        text.push_str(match sandbox {
+            Sandbox::Required => {
+                "\n# Commands run fenced in by the system's sandbox, or not at all: they reach the folder that they work in,\n\
+                 # no other of your files and no network. \"none\" would let them reach whatever your account can.\n\
+                 sandbox = \"required\"\n"
+            }
+            Sandbox::None => {
+                "\n# Commands run WITHOUT a sandbox: a command below can reach whatever your account can.\n\
+                 # Take the line away, or write \"required\", and commands run fenced in or not at all.\n\
+                 sandbox = \"none\"\n"
+            }
+        });
+    }
+    text.push_str(
+        "\n# Folders. `name` is what Bernard calls it. access = \"read\" looks; \"write\" also changes.\n\
+         # Keys, passwords and start-up files (.ssh, .env, *.pem, .zshrc …) are never touched, even in here.\n",
+    );
+    text.extend(
+        roots
+            .iter()
+            .map(|(name, path, access)| root_text(name, &path.display().to_string(), *access)),
+    );
+    text.push_str(
+        "# Commands, by how they begin: [\"git\", \"status\"] is also `git status --short`, and never `git push`.\n\
+         # then = \"allow\", \"ask\" (you are asked first) or \"deny\"; a rule that denies wins over one that asks, and that over one that allows.\n\
+         # There is no shell: no pipes, no wildcards. Shells and interpreters are refused here, and so are options that write files\n\
+         # or start programs, unless the rule names them: options = [\"--output\"].\n\
+         # Examples under `match` and `not_match` are checked whenever this file is read.\n",
+    );
+    if commands.is_empty() {
+        text.push_str(
+            "# [[command]]\n# run = [\"git\", \"status\"]\n# then = \"ask\"\n# match = [[\"git\", \"status\", \"--short\"]]\n# not_match = [[\"git\", \"push\"]]\n\n",
+        );
+    }
+    text.extend(commands.iter().map(|argv| {
+        let run = list(argv);
+        format!("[[command]]\nrun = {run}\nthen = \"ask\"\n\n")
+    }));
+    text.push_str(
+        "# Tools may be narrowed, and how often something happens:\n# [tools]\n# files.write = { then = \"allow\", rate = \"30/hour\" }\n# files.send = \"deny\"\n",
+    );
+    text
+}

@@ -1,0 +1,354 @@
+//! Allow, ask or deny, with the rule that decided. The harshest rule wins, wherever it stands; what no rule names is denied.
+
+use super::options::{self, Finding};
+use super::rates::in_minutes;
+use super::{Command, Pin, Policy, Then, ToolRule};
+use crate::places;
+use protocol::session::Access;
+use protocol::tools::{Grade, bridge_tools};
+use std::fmt;
+use std::time::Instant;
+
+/// What the policy says to a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
+    /// It runs.
+    Allow {
+        /// The rule that decided.
+        by: Ground,
+    },
+    /// It runs when its owner says yes.
+    Ask {
+        /// What it can do to the world.
+        grade: Grade,
+        /// The rule that decided.
+        by: Ground,
+        /// Why it is not simply allowed.
+        why: String,
+    },
+    /// It does not run.
+    Deny {
+        /// The rule that decided; none, where nothing names it.
+        by: Option<Ground>,
+        /// Why.
+        why: String,
+    },
+}
+
+/// A rule, as its owner finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ground {
+    /// The line of policy.toml on which it stands.
+    pub line: usize,
+    /// What it says, short.
+    pub rule: String,
+}
+
+/// What the policy says to a command, and the rule under which it would run.
+#[derive(Debug)]
+pub struct Judged<'a> {
+    /// What it says.
+    pub verdict: Verdict,
+    /// The rule that holds the program; none, where nothing may run.
+    pub rule: Option<&'a Command>,
+}
+
+/// Who has said yes to a call before it came here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AskedBy {
+    /// Nobody.
+    Nobody,
+    /// The Worker, which orders such a call only after a yes in the chat.
+    Chat,
+}
+
+impl fmt::Display for Ground {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "policy.toml line {}: {}", self.line, self.rule)
+    }
+}
+
+impl AskedBy {
+    /// Who is known to have been asked about a tool: the Worker asks about what runs programs and about what is worse.
+    pub fn for_tool(grade: Grade) -> Self {
+        if grade >= Grade::Execute {
+            Self::Chat
+        } else {
+            Self::Nobody
+        }
+    }
+}
+
+impl Verdict {
+    /// Whether a call may run when `asked` has said yes; else why not. Everything that would run comes by here.
+    pub fn consent(&self, asked: AskedBy) -> Result<(), String> {
+        match self {
+            Self::Allow { .. } => Ok(()),
+            Self::Deny { why, .. } => Err(why.clone()),
+            Self::Ask { grade, by, .. } => match (grade, asked) {
+                (Grade::Dangerous, _) => Err(format!(
+                    "this needs a yes at home, which this version cannot take yet ({by})"
+                )),
+                (Grade::Read | Grade::Write | Grade::Execute | Grade::Outward, AskedBy::Chat) => {
+                    Ok(())
+                }
+                (Grade::Read | Grade::Write | Grade::Execute | Grade::Outward, AskedBy::Nobody) => {
+                    Err(format!(
+                        "this needs a yes, and the chat does not ask about it yet ({by})"
+                    ))
+                }
+            },
+        }
+    }
+}
+
+impl Policy {
+    /// What the policy says to a command.
+    pub fn judge(&self, argv: &[String]) -> Judged<'_> {
+        self.judge_with(argv, |rule| options::look(argv, rule))
+    }
+
+    /// What the policy would say if the words after a rule's beginning did not matter. It shows what the beginning alone lets through.
+    pub fn judge_by_beginning(&self, argv: &[String]) -> Judged<'_> {
+        self.judge_with(argv, |_| Finding::Plain)
+    }
+
+    fn judge_with(&self, argv: &[String], look: impl Fn(&Command) -> Finding) -> Judged<'_> {
+        let matching = self.matching(argv);
+        let first = |then: Then| matching.iter().copied().find(|rule| rule.then == then);
+        if let Some(rule) = first(Then::Deny) {
+            let by = rule.ground();
+            let why = format!("the policy of this machine denies it ({by})");
+            return Judged::denied(Some(by), why);
+        }
+        let asks = first(Then::Ask);
+        let runs = matching.iter().copied();
+        let runs = runs.filter(|rule| rule.then != Then::Deny);
+        // A rule that names an option covers it, whichever of the rules decides.
+        let Some((finding, best)) = runs
+            .map(|rule| (look(rule), rule))
+            .min_by(|(one, _), (other, _)| one.cmp(other))
+        else {
+            return Judged::denied(None, unlisted(argv));
+        };
+        let rule = asks.unwrap_or(best);
+        if let Pin::Broken(why) = &rule.pin {
+            return Judged::denied(Some(rule.ground()), why.clone());
+        }
+        let by = rule.ground();
+        let ask = |why: String, by: Ground| Verdict::Ask {
+            grade: rule.grade,
+            by,
+            why,
+        };
+        let verdict = match (finding, asks) {
+            (Finding::Acts(why), _) => return Judged::denied(Some(by), why),
+            (_, Some(_)) => ask("the rule asks".to_owned(), by),
+            (Finding::Unknown(why), None) => ask(why, by),
+            (Finding::Plain, None) => Verdict::Allow { by },
+        };
+        Judged {
+            verdict,
+            rule: Some(rule),
+        }
+    }
+
+    /// The rules that are about a command. What denies or asks is about a program, by whatever name it is called.
+    fn matching(&self, argv: &[String]) -> Vec<&Command> {
+        let named = |rule: &&Command| rule.argv.first() == argv.first();
+        let program = self
+            .commands
+            .iter()
+            .filter(named)
+            .map(|rule| &rule.program)
+            .find(|program| !program.as_os_str().is_empty());
+        let about = self.commands.iter().filter(|rule| {
+            let same = rule.then != Then::Allow && Some(&rule.program) == program;
+            let begins = argv
+                .get(1..)
+                .is_some_and(|rest| rest.starts_with(rule.argv.get(1..).unwrap_or_default()));
+            begins && (named(rule) || same)
+        });
+        about.collect()
+    }
+
+    /// What the policy says to a tool. A folder names the tools that work in it, a command the tool that runs it, a line under
+    /// `[tools]` any; such a line can deny or ask, and opens no folder.
+    pub fn tool(&self, name: &str) -> Verdict {
+        let Some(spec) = bridge_tools().into_iter().find(|spec| spec.name.0 == name) else {
+            return Verdict::Deny {
+                by: None,
+                why: format!("this machine has no tool '{}'", places::visible(name)),
+            };
+        };
+        let rule = self.tools.iter().find(|rule| rule.name == name);
+        if let Some(rule) = rule.filter(|rule| rule.then == Then::Deny) {
+            let by = rule.ground();
+            return Verdict::Deny {
+                why: format!("the policy of this machine denies {name} ({by})"),
+                by: Some(by),
+            };
+        }
+        let by = match self.opens(name, spec.grade, rule) {
+            Ok(by) => by,
+            Err(why) => return Verdict::Deny { by: None, why },
+        };
+        match rule {
+            Some(rule) if rule.then == Then::Ask => Verdict::Ask {
+                grade: rule.grade.unwrap_or(spec.grade),
+                by: rule.ground(),
+                why: "the rule asks".to_owned(),
+            },
+            Some(rule) => Verdict::Allow { by: rule.ground() },
+            None => Verdict::Allow { by },
+        }
+    }
+
+    /// What gives a tool something to work on; else what is missing.
+    fn opens(&self, name: &str, grade: Grade, rule: Option<&ToolRule>) -> Result<Ground, String> {
+        if name == "shell.run" {
+            let mut runs = self.commands.iter().filter(|rule| rule.then != Then::Deny);
+            return match runs.next() {
+                _ if self.roots.is_empty() => Err("no folder is open to run it in".to_owned()),
+                Some(rule) => Ok(rule.ground()),
+                None => Err("no command is allowed".to_owned()),
+            };
+        }
+        if name.starts_with("files.") {
+            let least = match grade {
+                Grade::Read => Access::Read,
+                Grade::Write | Grade::Execute | Grade::Outward | Grade::Dangerous => Access::Write,
+            };
+            let mut roots = self.roots.iter().zip(&self.root_lines);
+            return match roots.find(|(root, _)| root.access >= least) {
+                Some((root, line)) => Ok(Ground {
+                    line: *line,
+                    rule: format!("folder '{}'", root.name),
+                }),
+                None if self.roots.iter().any(|root| root.access >= least) => Ok(Ground {
+                    line: 0,
+                    rule: "a folder".to_owned(),
+                }),
+                None => Err(format!("no folder is open in which {name} may work")),
+            };
+        }
+        rule.map(ToolRule::ground)
+            .ok_or_else(|| format!("no line under [tools] names {name}"))
+    }
+
+    /// Whether a tool may be called at all, with or without a yes.
+    pub fn offers(&self, name: &str) -> bool {
+        !matches!(self.tool(name), Verdict::Deny { .. })
+    }
+
+    /// The tools that need a yes because the policy says so.
+    pub fn asking_tools(&self) -> Vec<String> {
+        let asking = self.tools.iter().map(|rule| rule.name.clone());
+        asking
+            .filter(|name| matches!(self.tool(name), Verdict::Ask { .. }))
+            .collect()
+    }
+
+    /// Lets a call of a tool through as far as the lines under `[tools]` go, and counts it; else why not. What a tool finds to work on
+    /// is its own business.
+    pub fn admit_tool(&self, name: &str, now: Instant) -> Result<(), String> {
+        let mut specs = bridge_tools().into_iter();
+        let grade = specs
+            .find(|spec| spec.name.0 == name)
+            .map(|spec| spec.grade);
+        let Some(rule) = self.tools.iter().find(|rule| rule.name == name) else {
+            let works = name.starts_with("files.") || name == "shell.run";
+            return match grade {
+                Some(_) if works => Ok(()),
+                Some(_) | None => self.tool(name).consent(AskedBy::Nobody),
+            };
+        };
+        // What its owner thinks of a tool's grade does not change what the chat asks about.
+        let asked = grade.map_or(AskedBy::Nobody, AskedBy::for_tool);
+        self.tool(name).consent(asked)?;
+        let rate = rule.rate.map(|rate| (format!("tool {name}"), rate));
+        self.count(&rate.into_iter().collect::<Vec<_>>(), now)
+    }
+
+    /// Lets a command through that came with a yes of `asked`, and counts it; else why not.
+    pub fn admit_command(
+        &self,
+        argv: &[String],
+        asked: AskedBy,
+        now: Instant,
+    ) -> Result<&Command, String> {
+        let judged = self.judge(argv);
+        judged.verdict.consent(asked)?;
+        let Some(rule) = judged.rule else {
+            return Err(unlisted(argv)); // unreachable: what has no rule is denied
+        };
+        let rates = self.matching(argv).into_iter().filter_map(|rule| {
+            let key = format!("command {:?}", rule.argv);
+            Some((key, rule.rate?))
+        });
+        self.count(&rates.collect::<Vec<_>>(), now)?;
+        Ok(rule)
+    }
+
+    fn count(&self, rates: &[(String, super::Rate)], now: Instant) -> Result<(), String> {
+        let named: Vec<_> = rates
+            .iter()
+            .map(|(key, rate)| (format!("{key} {rate}"), *rate))
+            .collect();
+        self.meter.count(&named, now).map_err(|wait| {
+            let rates: Vec<String> = rates.iter().map(|(_, rate)| rate.to_string()).collect();
+            format!(
+                "the policy of this machine allows it {} and it has been that often; {}",
+                rates.join(" and "),
+                in_minutes(wait)
+            )
+        })
+    }
+}
+
+impl Judged<'_> {
+    fn denied(by: Option<Ground>, why: String) -> Self {
+        Self {
+            verdict: Verdict::Deny { by, why },
+            rule: None,
+        }
+    }
+}
+
+impl Command {
+    /// The rule, as its owner finds it.
+    pub fn ground(&self) -> Ground {
+        let words: Vec<String> = self.argv.iter().map(|word| places::visible(word)).collect();
+        Ground {
+            line: self.line,
+            rule: format!("{} {}", self.then, words.join(" ")),
+        }
+    }
+}
+
+impl ToolRule {
+    /// The rule, as its owner finds it.
+    pub fn ground(&self) -> Ground {
+        Ground {
+            line: self.line,
+            rule: format!("{} {}", self.then, self.name),
+        }
+    }
+}
+
+impl fmt::Display for Then {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Allow => "allow",
+            Self::Ask => "ask",
+            Self::Deny => "deny",
+        })
+    }
+}
+
+fn unlisted(argv: &[String]) -> String {
+    format!(
+        "the policy of this machine does not allow '{}'; its owner can allow it in policy.toml",
+        places::visible(&argv.join(" "))
+    )
+}

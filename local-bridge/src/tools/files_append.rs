@@ -1,0 +1,91 @@
+//! `files.append`: a text added to the end of a file, in the file's own encoding.
+
+use crate::places::{self, NoPlace};
+use crate::tools::Hands;
+use crate::tools::figures::size;
+use crate::tools::files_write::{deeds, text_at};
+use crate::tools::target::{Durability, Target};
+use crate::tools::text::Text;
+use protocol::tools::FilesAppend;
+
+/// Adds to the end of a file, or makes it.
+pub fn run(hands: &Hands<'_>, wanted: &FilesAppend) -> Result<String, NoPlace> {
+    let place = places::find(&hands.policy.roots, &wanted.path)?;
+    let mut changes = hands.begin();
+    let target = Target::open(&place)?;
+    let text = match &target.now {
+        Some(now) => text_at(&place, &now.bytes)?,
+        None => Text::empty(),
+    };
+    let added = text.fitted(&wanted.text);
+    let bytes = text.write(&format!("{}{added}", text.text));
+    let grown = bytes.len()
+        - target
+            .now
+            .as_ref()
+            .map_or(0, |now| now.bytes.len().min(bytes.len()));
+    let plan = hands.plan(
+        format!("files.append {}", place.shown()),
+        deeds(&target, &bytes),
+    );
+    changes.make(&plan, || target.replace(&bytes, None, Durability::Synced))?;
+    Ok(format!(
+        "added to {} ({})",
+        place.shown(),
+        size(grown as u64)
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::tools::world::{World, done, failed};
+    use serde_json::json;
+    use std::fs;
+
+    #[test]
+    fn a_text_is_added_in_the_files_own_manner_and_taken_away_again() {
+        let mut world = World::new();
+        for (before, added, after, told) in [
+            (&b"a\n"[..], "b\n", &b"a\nb\n"[..], "2 B"),
+            (b"a\r\n", "b\nc", b"a\r\nb\r\nc", "4 B"),
+            (b"a\r\n", "b\r\n", b"a\r\nb\r\n", "3 B"),
+            (b"a\r\nb\n", "c\n", b"a\r\nb\nc\n", "2 B"),
+            (b"\xef\xbb\xbfa", "\u{e9}", b"\xef\xbb\xbfa\xc3\xa9", "2 B"),
+            (b"\xff\xfea\0", "\u{e9}", b"\xff\xfea\0\xe9\0", "2 B"),
+            (b"\xfe\xff\0a", "\u{e9}", b"\xfe\xff\0a\0\xe9", "2 B"),
+            (b"", "a", b"a", "1 B"),
+        ] {
+            world.put("a", before);
+            let outcome = world.run("files.append", json!({"path": "a", "text": added}));
+            assert_eq!(outcome, done(&format!("added to docs/a ({told})")));
+            assert_eq!(fs::read(world.path("a")).unwrap(), after);
+            world.does("files.undo", json!({}));
+            assert_eq!(fs::read(world.path("a")).unwrap(), before);
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_made_and_a_binary_one_is_left() {
+        let mut world = World::new();
+        let arguments = json!({"path": "new/a", "text": "one\n"});
+        let outcome = world.run("files.append", arguments);
+        assert_eq!(outcome, done("added to docs/new/a (4 B)"));
+        world.put("b.zip", b"PK\x03\x04\0\0");
+        let arguments = json!({"path": "b.zip", "text": "x"});
+        let outcome = world.run("files.append", arguments);
+        assert_eq!(
+            outcome,
+            failed(
+                "'docs/b.zip' is not text: application/zip; nothing was changed. files.write can replace it whole"
+            )
+        );
+        assert_eq!(
+            world.tree(),
+            [
+                ("b.zip", "PK\u{3}\u{4}\0\0"),
+                ("new/", ""),
+                ("new/a", "one\n")
+            ]
+        );
+    }
+}

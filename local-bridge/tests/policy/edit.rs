@@ -1,0 +1,176 @@
+//! What the owner's own commands write: exactly what they show, and never more than was asked for.
+
+use crate::world::{World, short, words};
+use local_bridge::policy::{NoChange, Policy, propose};
+use std::fs;
+use std::process::{Command, Output, Stdio};
+
+const BEFORE: &str = "# mine\nsandbox = \"none\" # for now\n\n[tools] # all of them\nfiles.send = \"deny\"\n\n[[command]]\nrun = [\"cat\"] # cats\nthen = \"ask\"\n";
+
+fn local_bridge(world: &World, arguments: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_local-bridge"));
+    command.arg("--home").arg(world.home.path()).args(arguments);
+    command.stdin(Stdio::null()).output().unwrap()
+}
+
+fn text(world: &World) -> String {
+    fs::read_to_string(world.home.policy()).unwrap()
+}
+
+#[test]
+fn a_command_is_added_at_the_end_and_all_else_stays() {
+    let world = World::new();
+    world.write(BEFORE);
+    let proposal = propose(&world.home, &words(&["ls", "-l"])).unwrap();
+    assert_eq!(
+        proposal.diff(),
+        "@@ -10,0 +10,4 @@\n run = [\"cat\"] # cats\n then = \"ask\"\n+\n+[[command]]\n+run = [\"ls\", \"-l\"]\n+then = \"allow\""
+    );
+    assert_eq!(text(&world), BEFORE);
+    let policy = proposal.write(&world.home).unwrap();
+    assert!(text(&world).starts_with(BEFORE));
+    assert_eq!(
+        short(&policy.judge(&words(&["ls", "-l", "a"])).verdict),
+        "allow 12"
+    );
+    assert_eq!(short(&policy.judge(&words(&["ls"])).verdict), "deny");
+}
+
+#[test]
+fn a_tools_own_line_is_changed_in_one_word() {
+    let world = World::new();
+    let docs = World::root(&world.path("docs"));
+    let lines = "[tools] # all of them\nfiles.send = \"deny\" # not yet\nfiles.trash = { then = \"ask\", rate = \"3/day\" }\n";
+    world.write(&format!("{docs}{lines}"));
+    let proposal = propose(&world.home, &words(&["files.send"])).unwrap();
+    assert_eq!(
+        proposal.diff(),
+        "@@ -6,1 +6,1 @@\n access = \"write\"\n [tools] # all of them\n-files.send = \"deny\" # not yet\n+files.send = \"allow\" # not yet"
+    );
+    proposal.write(&world.home).unwrap();
+    let proposal = propose(&world.home, &words(&["files.trash"])).unwrap();
+    let policy = proposal.write(&world.home).unwrap();
+    assert_eq!(short(&policy.tool("files.trash")), "allow 7");
+    assert_eq!(policy.tools[1].rate, Some("3/day".parse().unwrap()));
+    // The folder allows it already.
+    assert!(matches!(
+        propose(&world.home, &words(&["files.write"])),
+        Err(NoChange::Decided(_))
+    ));
+    // Folders are opened by hand.
+    world.write("[tools]\nfiles.send = \"deny\"\n");
+    assert!(matches!(
+        propose(&world.home, &words(&["files.send"])),
+        Err(NoChange::ByHand(_))
+    ));
+    assert!(matches!(
+        propose(&world.home, &words(&["files.write"])),
+        Err(NoChange::ByHand(_))
+    ));
+}
+
+#[test]
+fn nothing_is_proposed_that_would_widen_a_rule_or_allow_everything() {
+    let world = World::new();
+    world.write(&format!(
+        "{BEFORE}\n[[command]]\nrun = [\"ls\", \"-R\"]\nthen = \"deny\"\n"
+    ));
+    for argv in [
+        &["sh", "-c", "ls"][..],
+        &["/bin/sh"],
+        &["env"],
+        &["git"],
+        &["git", "-c", "x=y", "log"],
+        &["cat", "a"],
+        &["ls", "-R"],
+        &["no-such-program"],
+        &["ls", "\u{2013}l"],
+        &["ls", "a\nb"],
+    ] {
+        let proposed = propose(&world.home, &words(argv));
+        assert!(
+            matches!(proposed, Err(NoChange::ByHand(_))),
+            "{argv:?}: {proposed:?}"
+        );
+    }
+    assert!(matches!(
+        propose(&world.home, &words(&["ls", "-l"])).unwrap().write(&world.home),
+        Ok(policy) if policy.commands.len() == 3
+    ));
+    assert!(matches!(
+        propose(&world.home, &words(&["ls", "-l", "x"])),
+        Err(NoChange::Decided(_))
+    ));
+}
+
+#[test]
+fn what_was_changed_meanwhile_is_not_overwritten() {
+    let world = World::new();
+    world.write(BEFORE);
+    let proposal = propose(&world.home, &words(&["ls"])).unwrap();
+    world.write("# other\n");
+    assert!(matches!(proposal.write(&world.home), Err(NoChange::Raced)));
+    assert_eq!(text(&world), "# other\n");
+}
+
+#[test]
+fn the_command_line_shows_the_change_and_writes_nothing_where_nobody_can_be_asked() {
+    let world = World::new();
+    world.write(BEFORE);
+    let refused = local_bridge(&world, &["policy", "allow", "ls", "-l"]);
+    assert!(!refused.status.success());
+    let (out, err) = (
+        String::from_utf8_lossy(&refused.stdout).into_owned(),
+        String::from_utf8_lossy(&refused.stderr).into_owned(),
+    );
+    assert!(out.contains("+run = [\"ls\", \"-l\"]\n"), "{out}");
+    assert!(err.contains("nobody can be asked here"), "{err}");
+    assert_eq!(text(&world), BEFORE);
+    let written = local_bridge(&world, &["policy", "allow", "--yes", "ls", "-l"]);
+    assert!(written.status.success(), "{written:?}");
+    let out = String::from_utf8_lossy(&written.stdout).into_owned();
+    assert!(
+        out.ends_with("allowed: ls -l\nrule:   policy.toml line 12: allow ls -l\n"),
+        "{out}"
+    );
+    let explained = local_bridge(&world, &["policy", "explain", "cat", "-n"]);
+    let out = String::from_utf8_lossy(&explained.stdout).into_owned();
+    assert!(
+        out.starts_with("asks: cat -n\nrule:   policy.toml line 8: ask cat\n"),
+        "{out}"
+    );
+}
+
+#[test]
+fn a_changed_program_is_accepted_by_its_owner_at_home() {
+    let world = World::new();
+    let program = world.program("tool", "#!/bin/sh\necho one\n");
+    let program = program.display().to_string();
+    world.write(&format!(
+        "[[command]]\nrun = [{program:?}]\nthen = \"allow\"\n"
+    ));
+    assert!(local_bridge(&world, &["policy", "check"]).status.success());
+    world.program("tool", "#!/bin/sh\necho two\n");
+    let told = local_bridge(&world, &["policy", "check"]);
+    let out = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(out.contains("NOT STARTED"), "{out}");
+    assert!(
+        !local_bridge(&world, &["policy", "check", "--accept"])
+            .status
+            .success()
+    );
+    assert!(
+        local_bridge(&world, &["policy", "check", "--accept", "--yes"])
+            .status
+            .success()
+    );
+    let allowed = |policy: Policy| short(&policy.judge(&words(&[&program])).verdict);
+    assert_eq!(allowed(Policy::read(&world.home).unwrap()), "allow 2");
+    world.program("tool", "#!/bin/sh\necho three\n");
+    assert!(
+        local_bridge(&world, &["policy", "allow", "--yes", &program])
+            .status
+            .success()
+    );
+    assert_eq!(allowed(Policy::read(&world.home).unwrap()), "allow 2");
+}

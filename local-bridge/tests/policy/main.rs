@@ -1,0 +1,9 @@
+//! The bridge's own law: what it accepts, what it allows, who may change it, and four hundred ways around it.
+#![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
+
+mod corpus;
+mod edit;
+mod file;
+mod fuzz;
+mod programs;
+mod world;

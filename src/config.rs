@@ -3,6 +3,11 @@
 use crate::channels::telegram::Api;
 use crate::models::ModelAccess;
 use crate::secret::Secret;
+use std::ops::RangeInclusive;
+use std::time::Duration;
+
+/// What a limit on waiting may be set to, in seconds: none at all would stop every answer, and no person waits for more.
+const SECONDS: RangeInclusive<u64> = 1..=600;
 
 /// What the Worker was configured with. Everything is optional: what is missing closes its route or says so when it is wanted.
 #[derive(Debug, Clone)]
@@ -19,6 +24,28 @@ pub struct Config {
     pub model: String,
     /// Keys and addresses of the model providers.
     pub access: ModelAccess,
+    /// How long a model is waited for.
+    pub patience: Patience,
+    /// What was set to something that cannot be, one sentence each, for the operator.
+    pub faults: Vec<String>,
+}
+
+/// How long a model is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Patience {
+    /// From the question to the first token of the answer. Ten minutes of silence is the field's worst complaint.
+    pub first_token: Duration,
+    /// From then on, the longest pause of the stream.
+    pub pause: Duration,
+}
+
+impl Default for Patience {
+    fn default() -> Self {
+        Self {
+            first_token: Duration::from_secs(45),
+            pause: Duration::from_mins(1),
+        }
+    }
 }
 
 impl Config {
@@ -29,6 +56,25 @@ impl Config {
             variable(name)
                 .map(|text| text.trim().to_owned())
                 .filter(|text| !text.is_empty())
+        };
+        let mut faults = Vec::new();
+        let mut seconds = |name, default: Duration| {
+            text(name).map_or(default, |text| {
+                duration(&text).unwrap_or_else(|| {
+                    faults.push(format!(
+                        "{name} is not a number of seconds from {} to {}; {} are waited",
+                        SECONDS.start(),
+                        SECONDS.end(),
+                        default.as_secs()
+                    ));
+                    default
+                })
+            })
+        };
+        let usual = Patience::default();
+        let patience = Patience {
+            first_token: seconds("MODEL_FIRST_TOKEN_SECONDS", usual.first_token),
+            pause: seconds("MODEL_PAUSE_SECONDS", usual.pause),
         };
         Self {
             telegram_token: secret("TELEGRAM_BOT_TOKEN"),
@@ -42,6 +88,8 @@ impl Config {
                 openai_key: secret("OPENAI_API_KEY"),
                 openai_url: text("OPENAI_API_URL"),
             },
+            patience,
+            faults,
         }
     }
 
@@ -50,5 +98,70 @@ impl Config {
         self.telegram_token
             .clone()
             .map(|token| Api::new(self.telegram_url.as_deref(), token))
+    }
+}
+
+fn duration(text: &str) -> Option<Duration> {
+    let seconds = text.parse().ok()?;
+    SECONDS
+        .contains(&seconds)
+        .then(|| Duration::from_secs(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(first_token: &str, pause: &str) -> (Patience, Vec<String>) {
+        let config = Config::read(|name| match name {
+            "MODEL_FIRST_TOKEN_SECONDS" => Some(first_token.to_owned()),
+            "MODEL_PAUSE_SECONDS" => Some(pause.to_owned()),
+            _ => None,
+        });
+        (config.patience, config.faults)
+    }
+
+    fn patience(first_token: u64, pause: u64) -> Patience {
+        Patience {
+            first_token: Duration::from_secs(first_token),
+            pause: Duration::from_secs(pause),
+        }
+    }
+
+    #[test]
+    fn patience_is_set_in_whole_seconds_within_bounds() {
+        assert_eq!(read("1", " 600 "), (patience(1, 600), vec![]));
+        assert_eq!(read("", "  "), (patience(45, 60), vec![]));
+        assert_eq!(Config::read(|_| None).patience, patience(45, 60));
+    }
+
+    #[test]
+    fn what_is_no_such_number_is_told_and_the_usual_patience_holds() {
+        let fault = |name: &str, usual: u64| {
+            format!("{name} is not a number of seconds from 1 to 600; {usual} are waited")
+        };
+        for wrong in [
+            "0",
+            "601",
+            "-1",
+            "2.5",
+            "soon",
+            "45s",
+            "99999999999999999999999",
+        ] {
+            assert_eq!(
+                read(wrong, "7"),
+                (
+                    patience(45, 7),
+                    vec![fault("MODEL_FIRST_TOKEN_SECONDS", 45)]
+                ),
+                "{wrong:?}"
+            );
+            assert_eq!(
+                read("7", wrong),
+                (patience(7, 60), vec![fault("MODEL_PAUSE_SECONDS", 60)]),
+                "{wrong:?}"
+            );
+        }
     }
 }

@@ -216,6 +216,15 @@ impl Directory {
         self.audit(user, &format!("bridge_{state}"), id, now).await
     }
 
+    /// Gives a machine another name.
+    pub async fn name_bridge(&self, user: &str, id: &str, name: &str) -> Result<()> {
+        self.run(
+            "UPDATE bridges SET name = ? WHERE id = ? AND user_id = ?",
+            &[name.into(), id.into(), user.into()],
+        )
+        .await
+    }
+
     /// A machine by its key's thumbprint.
     pub async fn bridge(&self, id: &str) -> Result<Option<BridgeRow>> {
         let statement = self.bind(

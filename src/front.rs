@@ -56,7 +56,7 @@ pub(crate) async fn answer(request: Request, env: Env, context: Context) -> Resu
     match route.proof {
         Proof::Nothing => Ok(Response::ok("ok")?),
         Proof::TelegramSecret => visit.telegram().await,
-        Proof::BridgeToken => visit.bridge().await,
+        Proof::BridgeToken => visit.bridge(route.deed).await,
         Proof::PairingLink => visit.pair().await,
         Proof::SignInLink => hardened(visit.sign_in(route, &part).await?),
         Proof::Session => hardened(visit.console(route, part).await?),
@@ -168,7 +168,7 @@ impl Visit {
         Ok(())
     }
 
-    async fn bridge(&self) -> Result<Response> {
+    async fn bridge(&self, deed: Deed) -> Result<Response> {
         let Some(token) = door::bridge::bearer(&self.headers) else {
             return refuse(401);
         };
@@ -179,15 +179,12 @@ impl Visit {
         let Some(caller) = row.and_then(|row| door::bridge::check(token, &row, now())) else {
             return refuse(401);
         };
-        let caller = caller.into_inner();
-        self.connect(
-            &caller.user,
-            &Errand::AcceptBridge {
-                id: caller.id,
-                token: caller.token,
-            },
-        )
-        .await
+        let door::bridge::Caller { id, user, token } = caller.into_inner();
+        if deed == Deed::Thaw {
+            return self.send(&user, &Errand::Thaw { id, token }).await;
+        }
+        self.connect(&user, &Errand::AcceptBridge { id, token })
+            .await
     }
 
     async fn pair(&mut self) -> Result<Response> {
@@ -291,6 +288,7 @@ impl Visit {
             Deed::Health
             | Deed::TelegramUpdate
             | Deed::Bridge
+            | Deed::Thaw
             | Deed::Pair
             | Deed::SignInPage
             | Deed::SignIn => refuse(404),

@@ -36,15 +36,32 @@ pub struct Streaming {
     pub status: u16,
     /// Its headers.
     pub headers: HeaderMap,
+    _line: Line, // before the body: who hangs up does not read on
     body: ByteStream,
-    hang_up: Option<AbortController>,
 }
 
-/// Sends a request and reads the answer whole, within a time limit.
+/// A connection that a request holds. Dropping it hangs up, be it before the answer's head or after.
+struct Line(Option<AbortController>);
+
+impl Drop for Line {
+    fn drop(&mut self) {
+        if let Some(controller) = self.0.take() {
+            controller.abort();
+        }
+    }
+}
+
+/// Sends a request and reads the answer whole; neither its head nor any piece of its body may take longer than the limit.
 pub async fn send(outgoing: Outgoing, file: Option<FileBytes>, limit: Duration) -> Result<Answer> {
-    let mut streaming = open(outgoing, file, limit).await?;
+    let late = |what: &str| Error::Transfer(format!("{what} {} seconds", limit.as_secs()));
+    let mut streaming = within(limit, open(outgoing, file))
+        .await
+        .ok_or_else(|| late("no answer within"))??;
     let mut body = Vec::new();
-    while let Some(piece) = streaming.next(limit).await? {
+    while let Some(piece) = within(limit, streaming.next())
+        .await
+        .ok_or_else(|| late("nothing came for"))??
+    {
         body.extend_from_slice(&piece);
         if body.len() > ANSWER_LIMIT {
             return Err(Error::Transfer("the answer is too long".into()));
@@ -52,57 +69,30 @@ pub async fn send(outgoing: Outgoing, file: Option<FileBytes>, limit: Duration) 
     }
     Ok(Answer {
         status: streaming.status,
-        headers: std::mem::take(&mut streaming.headers),
+        headers: streaming.headers,
         body,
     })
 }
 
-/// Sends a request and returns as soon as the answer's head is there.
-pub async fn open(
-    outgoing: Outgoing,
-    file: Option<FileBytes>,
-    limit: Duration,
-) -> Result<Streaming> {
+/// Sends a request and returns as soon as the answer's head is there, however long that takes: whoever stops waiting hangs up.
+pub async fn open(outgoing: Outgoing, file: Option<FileBytes>) -> Result<Streaming> {
     let request = request(outgoing, file)?;
     let controller = AbortController::default();
     let signal = controller.signal();
-    let fetch = Fetch::Request(request);
-    let Some(answer) = within(limit, fetch.send_with_signal(&signal)).await else {
-        controller.abort();
-        return Err(Error::Transfer(format!(
-            "no answer within {} seconds",
-            limit.as_secs()
-        )));
-    };
-    let mut answer = answer?;
-    let headers = headers_of(answer.headers());
+    let line = Line(Some(controller));
+    let mut answer = Fetch::Request(request).send_with_signal(&signal).await?;
     Ok(Streaming {
         status: answer.status_code(),
-        headers,
+        headers: headers_of(answer.headers()),
+        _line: line,
         body: answer.stream()?,
-        hang_up: Some(controller),
     })
 }
 
 impl Streaming {
-    /// The next piece of the body, or `None` at its end; an error if nothing comes within the limit.
-    pub async fn next(&mut self, limit: Duration) -> Result<Option<Vec<u8>>> {
-        match within(limit, self.body.next()).await {
-            Some(Some(piece)) => Ok(Some(piece?)),
-            Some(None) => Ok(None),
-            None => Err(Error::Transfer(format!(
-                "nothing came for {} seconds",
-                limit.as_secs()
-            ))),
-        }
-    }
-}
-
-impl Drop for Streaming {
-    fn drop(&mut self) {
-        if let Some(controller) = self.hang_up.take() {
-            controller.abort();
-        }
+    /// The next piece of the body, or `None` at its end, however long that takes.
+    pub async fn next(&mut self) -> Result<Option<Vec<u8>>> {
+        Ok(self.body.next().await.transpose()?)
     }
 }
 

@@ -27,6 +27,7 @@ pub enum Deed {
     Health,
     TelegramUpdate,
     Bridge,
+    Thaw,
     Pair,
     SignInPage,
     SignIn,
@@ -75,6 +76,7 @@ pub const TABLE: &[Route] = &[
         Deed::TelegramUpdate,
     ),
     route("GET", "/bridge", Proof::BridgeToken, Deed::Bridge),
+    route("POST", "/bridge/resume", Proof::BridgeToken, Deed::Thaw),
     route("POST", "/bridge/pair", Proof::PairingLink, Deed::Pair),
     route(
         "GET",

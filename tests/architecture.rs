@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// Where our own code lies.
-const ROOMS: [&str; 5] = ["src", "crates", "local-bridge", "xtask", "tests"];
+const ROOMS: [&str; 6] = ["src", "crates", "local-bridge", "xtask", "tests", "benches"];
 
 /// The longest function outside tests, in lines; a longer one does two things.
 const FUNCTION_LIMIT: usize = 80;
@@ -191,7 +191,7 @@ fn codecs_do_no_io() {
 }
 
 #[test]
-fn the_agent_has_no_clock_no_dice_and_waits_for_nobody() {
+fn agent_and_driver_have_no_clock_no_dice_and_wait_for_nobody() {
     let words = [
         "async",
         "await",
@@ -209,6 +209,10 @@ fn the_agent_has_no_clock_no_dice_and_waits_for_nobody() {
         &offences(sources("crates/agent/src"), &words),
         "what the agent knows came in an event",
     );
+    none(
+        &offences(sources("crates/driver/src"), &words),
+        "what the driver knows it was told",
+    );
 }
 
 #[test]
@@ -225,16 +229,28 @@ fn imports_go_one_way() {
         ],
         "the agent decides; it needs the protocol's names and shapes, without signatures, and nothing else of ours"
     );
+    assert_eq!(
+        dependencies("driver"),
+        [plain("agent"), plain("protocol"), plain("serde_json")],
+        "the driver saves what the agent decides; rows and sockets are the shell's"
+    );
     for (package, never) in [
         (
             "protocol",
             &["agent", "bernard", "local-bridge", "worker", "tokio"][..],
         ),
-        ("local-bridge", &["agent", "bernard", "worker"]),
+        ("local-bridge", &["agent", "driver", "bernard", "worker"]),
         ("bernard", &["local-bridge", "tokio", "reqwest"]),
         (
             "xtask",
-            &["agent", "protocol", "bernard", "local-bridge", "worker"],
+            &[
+                "agent",
+                "driver",
+                "protocol",
+                "bernard",
+                "local-bridge",
+                "worker",
+            ],
         ),
     ] {
         for other in never {

@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 /// Where statements for D1 stand.
 const DIRECTORY: &str = "src/directory.rs";
 
+/// Where the steps of a person's tables stand.
+const SCHEMA: &str = "src/user/schema";
+
 /// How a statement begins.
 const VERBS: [&str; 5] = ["SELECT ", "INSERT ", "UPDATE ", "DELETE ", "WITH "];
 
@@ -19,9 +22,14 @@ fn text(path: impl AsRef<Path>) -> String {
         .unwrap_or_else(|error| panic!("{}: {error}", path.as_ref().display()))
 }
 
-/// The migrations, in the order in which they are applied.
+/// D1's migrations, in the order in which they are applied.
 fn migrations() -> Vec<String> {
-    let entries = fs::read_dir(root().join("migrations")).expect("the migrations are there");
+    steps("migrations")
+}
+
+/// A folder's numbered steps, in their order.
+fn steps(folder: &str) -> Vec<String> {
+    let entries = fs::read_dir(root().join(folder)).expect("the steps are there");
     let names = entries.map(|entry| entry.expect("they can be read").file_name());
     let mut names: Vec<String> = names.filter_map(|name| name.into_string().ok()).collect();
     names.sort();
@@ -39,11 +47,15 @@ fn d1() -> Connection {
     database
 }
 
-/// One person's object.
+/// One person's object as it is after every step, and after the one statement that makes the list of steps.
 fn object() -> Connection {
     let database = Connection::open_in_memory().expect("SQLite opens in memory");
-    let made = database.execute_batch(&text("src/user/schema.sql"));
-    made.expect("src/user/schema.sql is SQL");
+    let list = "CREATE TABLE schema_steps (step INTEGER PRIMARY KEY) STRICT";
+    database.execute(list, []).expect("the list is made");
+    for name in steps(SCHEMA) {
+        let made = database.execute_batch(&text(format!("{SCHEMA}/{name}")));
+        made.unwrap_or_else(|error| panic!("{SCHEMA}/{name}: {error}"));
+    }
     database
 }
 
@@ -191,19 +203,14 @@ fn migrations_are_numbered_without_a_gap_and_run_in_order() {
 }
 
 #[test]
-fn a_persons_tables_may_be_made_again_and_keep_what_they_hold() {
-    let database = object();
-    let fact =
-        "INSERT INTO facts (text, trust, conversation, at) VALUES ('tea', 'owner', 'console', 1)";
-    database.execute(fact, []).expect("a fact is kept");
-    let before = shape(&database);
-    let again = database.execute_batch(&text("src/user/schema.sql"));
-    again.expect("the tables may be made again");
-    assert_eq!(shape(&database), before);
-    let kept: String = database
-        .query_row("SELECT text FROM facts", [], |row| row.get(0))
-        .expect("the fact is still there");
-    assert_eq!(kept, "tea");
+fn every_step_of_a_persons_tables_is_taken_in_order() {
+    let source = text("src/user/db.rs");
+    let taken: Vec<&str> = source
+        .split("include_str!(\"schema/")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .collect();
+    assert_eq!(taken, steps(SCHEMA));
 }
 
 #[test]

@@ -141,6 +141,8 @@ pub struct Reader {
     calls: BTreeMap<u64, Called>,
     stop: Stop,
     tokens: Tokens,
+    /// How many events bore some of the answer.
+    bearing: usize,
     /// What came of it, once that is known.
     end: Option<Result<Reply, ModelFailure>>,
 }
@@ -247,6 +249,7 @@ impl Reader {
             calls: BTreeMap::new(),
             stop: Stop::End,
             tokens: Tokens::default(),
+            bearing: 0,
             end: None,
         }
     }
@@ -265,6 +268,11 @@ impl Reader {
                 reason: overflow.to_string(),
             })],
         }
+    }
+
+    /// How many events so far bore some of the answer, thoughts included. `ping` does not, nor does `message_start`.
+    pub fn bearing(&self) -> usize {
+        self.bearing
     }
 
     /// What came of it; without the stream's own `message_stop` the answer counts as broken off.
@@ -303,8 +311,14 @@ impl Reader {
             Event::ContentBlockStart {
                 index,
                 content_block,
-            } => self.begin(index, content_block),
-            Event::ContentBlockDelta { index, delta } => self.go_on(index, delta),
+            } => {
+                self.bearing += usize::from(content_block.is_bearing());
+                self.begin(index, content_block)
+            }
+            Event::ContentBlockDelta { index, delta } => {
+                self.bearing += usize::from(delta.is_bearing());
+                self.go_on(index, delta)
+            }
             Event::MessageDelta { delta, usage } => {
                 if let Some(reason) = delta.stop_reason {
                     self.stop = stop(&reason);
@@ -405,6 +419,28 @@ impl Reader {
     fn fail(&mut self, failure: ModelFailure) -> Piece {
         self.end = Some(Err(failure.clone()));
         Piece::Failed(failure)
+    }
+}
+
+impl Block {
+    /// A text's start is empty; a call's has its name, and a thinking model has begun though it may not show what.
+    fn is_bearing(&self) -> bool {
+        match self {
+            Self::Text { text } => !text.is_empty(),
+            Self::ToolUse { .. } | Self::Other => true,
+        }
+    }
+}
+
+impl Delta {
+    fn is_bearing(&self) -> bool {
+        match self {
+            Self::Text { text: piece }
+            | Self::Input {
+                partial_json: piece,
+            } => !piece.is_empty(),
+            Self::Other => true,
+        }
     }
 }
 

@@ -233,12 +233,109 @@ impl Reader {
         }
     }
 
+    /// How many events so far bore some of the answer: words, a piece of a call, a thought. Those that only keep a connection
+    /// awake do not count.
+    pub fn bearing(&self) -> usize {
+        match self {
+            Self::Anthropic(reader) => reader.bearing(),
+            Self::Openai(reader) => reader.bearing(),
+            Self::Offline(_) => 0,
+        }
+    }
+
     /// What came of it, now that the stream has ended.
     pub fn finish(self) -> Result<Reply, ModelFailure> {
         match self {
             Self::Anthropic(reader) => reader.finish(),
             Self::Openai(reader) => reader.finish(),
             Self::Offline(reply) => Ok(*reply),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// How many events of this stream bear some of the answer.
+    fn bearing(name: &str, stream: &str) -> usize {
+        let model = parse(name).expect("a model's name");
+        let prompt = Prompt {
+            system: String::new(),
+            tools: vec![],
+            turns: vec![],
+            max_tokens: 1,
+        };
+        let mut reader = model.reader(&prompt);
+        reader.push(stream.as_bytes());
+        reader.bearing()
+    }
+
+    #[test]
+    fn anthropics_words_calls_and_thoughts_bear_an_answer_and_signs_of_life_do_not() {
+        for (event, expected) in [
+            (r#"{"type":"message_start","message":{"model":"m"}}"#, 0),
+            (r#"{"type":"ping"}"#, 0),
+            (
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"text","text":""}}"#,
+                0,
+            ),
+            (
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"tool_use","name":"x","input":{}}}"#,
+                1,
+            ),
+            (
+                r#"{"type":"content_block_start","index":0,"content_block":{"type":"thinking","thinking":""}}"#,
+                1,
+            ),
+            (
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":""}}"#,
+                0,
+            ),
+            (
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"text_delta","text":"a"}}"#,
+                1,
+            ),
+            (
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"input_json_delta","partial_json":"{"}}"#,
+                1,
+            ),
+            (
+                r#"{"type":"content_block_delta","index":0,"delta":{"type":"thinking_delta","thinking":"hm"}}"#,
+                1,
+            ),
+            (r#"{"type":"content_block_stop","index":0}"#, 0),
+            (
+                r#"{"type":"message_delta","delta":{"stop_reason":"end_turn"}}"#,
+                0,
+            ),
+        ] {
+            let stream = format!("data: {event}\n\n");
+            assert_eq!(bearing("anthropic/m", &stream), expected, "{event}");
+        }
+    }
+
+    #[test]
+    fn openais_words_calls_and_thoughts_bear_an_answer_and_signs_of_life_do_not() {
+        assert_eq!(bearing("openai/m", ": OPENROUTER PROCESSING\n\n"), 0);
+        assert_eq!(bearing("openai/m", "data: {\"choices\":[]}\n\n"), 0);
+        for (delta, expected) in [
+            (r#"{"role":"assistant","content":""}"#, 0),
+            (
+                r#"{"content":null,"reasoning":null,"reasoning_content":""}"#,
+                0,
+            ),
+            (r#"{"tool_calls":[]}"#, 0),
+            (r#"{"content":"a"}"#, 1),
+            (r#"{"content":[{"type":"thinking","thinking":[]}]}"#, 1),
+            (r#"{"refusal":"no"}"#, 1),
+            (r#"{"content":"","reasoning":"hm"}"#, 1),
+            (r#"{"reasoning_content":"hm"}"#, 1),
+            (r#"{"reasoning":"hm","reasoning_content":"hm"}"#, 1),
+            (r#"{"tool_calls":[{"index":0,"function":{"name":"x"}}]}"#, 1),
+        ] {
+            let stream = format!("data: {{\"choices\":[{{\"delta\":{delta}}}]}}\n\n");
+            assert_eq!(bearing("openai/m", &stream), expected, "{delta}");
         }
     }
 }

@@ -199,6 +199,8 @@ pub struct Reader {
     stop: Option<Stop>,
     refused: bool,
     usage: Usage,
+    /// How many chunks bore some of the answer.
+    bearing: usize,
     /// What came of it, once that is known.
     end: Option<Result<Reply, ModelFailure>>,
 }
@@ -243,12 +245,18 @@ struct Choice {
     finish_reason: Option<String>,
 }
 
-/// What is added. Reasoning (`reasoning`, `reasoning_content`) is not for the person and not read.
+/// What is added. Reasoning is not for the person and not read; that it comes shows that the model is at work.
 #[derive(Deserialize, Default)]
 struct Delta {
     content: Option<Content>,
     refusal: Option<String>,
     tool_calls: Option<Vec<CallDelta>>,
+    /// `OpenRouter`'s, Ollama's and Groq's name for it. Some servers send both.
+    #[serde(default)]
+    reasoning: Value,
+    /// `DeepSeek`'s and vLLM's.
+    #[serde(default)]
+    reasoning_content: Value,
 }
 
 /// Text, or Mistral's list of parts, of which thinking is one kind.
@@ -278,6 +286,24 @@ struct FunctionDelta {
     arguments: Option<Value>,
 }
 
+impl Delta {
+    fn is_bearing(&self) -> bool {
+        let is_said = |value: &Value| !value.is_null() && value.as_str() != Some("");
+        let content = self.content.as_ref().is_some_and(|content| match content {
+            Content::Text(text) => !text.is_empty(),
+            Content::Parts(parts) => !parts.is_empty(),
+        });
+        content
+            || self.refusal.as_ref().is_some_and(|words| !words.is_empty())
+            || self
+                .tool_calls
+                .as_ref()
+                .is_some_and(|calls| !calls.is_empty())
+            || is_said(&self.reasoning)
+            || is_said(&self.reasoning_content)
+    }
+}
+
 impl Reader {
     /// A reader for the answer to this prompt.
     pub fn new(prompt: &Prompt) -> Self {
@@ -290,6 +316,7 @@ impl Reader {
             stop: None,
             refused: false,
             usage: Usage::default(),
+            bearing: 0,
             end: None,
         }
     }
@@ -305,6 +332,11 @@ impl Reader {
                 reason: overflow.to_string(),
             })],
         }
+    }
+
+    /// How many chunks so far bore some of the answer, thoughts included. Comments do not, nor does the first one's empty text.
+    pub fn bearing(&self) -> usize {
+        self.bearing
     }
 
     /// What came of it. The stream's own end is `[DONE]`; a `finish_reason` will do, since after it only usage follows.
@@ -382,6 +414,7 @@ impl Reader {
     }
 
     fn delta(&mut self, delta: Delta) -> Vec<Piece> {
+        self.bearing += usize::from(delta.is_bearing());
         for call in delta.tool_calls.into_iter().flatten() {
             self.call(call);
         }

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::user::db::Db;
+use crate::user::span;
 use agent::{Entry, Line, Trust};
 use protocol::call::Outcome;
 use serde::Deserialize;
@@ -208,14 +209,33 @@ fn find_said(db: &Db, conversation: &str, query: &str) -> Result<Vec<String>> {
     let Some(words) = match_any(query) else {
         return Ok(Vec::new());
     };
+    index_words(db)?;
+    let (first, last) = span(db, conversation)?.unwrap_or_default();
     let rows: Vec<Said> = db.all(
         "SELECT transcript.entry AS entry FROM transcript_words JOIN transcript ON transcript.seq = transcript_words.rowid
-         WHERE transcript_words MATCH ?1 AND NOT (transcript.conversation = ?2 AND transcript.seq >= (
-           SELECT max(seq) FROM transcript WHERE conversation = ?2 AND entry ->> '$.line.type' = 'person'))
-         ORDER BY bm25(transcript_words) LIMIT ?3",
-        &[(&words).into(), conversation.into(), SHOWN.into()],
+         WHERE transcript_words MATCH ?1 AND NOT (transcript.seq BETWEEN ?2 AND ?3 AND transcript.seq >= (
+           SELECT seq FROM transcript WHERE seq BETWEEN ?2 AND ?3 AND entry ->> '$.line.type' = 'person' ORDER BY seq DESC LIMIT 1))
+         ORDER BY bm25(transcript_words) LIMIT ?4",
+        &[(&words).into(), first.into(), last.into(), SHOWN.into()],
     )?;
     Ok(rows.iter().filter_map(|row| snippet(&row.entry)).collect())
+}
+
+/// Adds to the index what was said since the last search. Done with each message, it would write half of all rows; most messages are
+/// never searched for.
+fn index_words(db: &Db) -> Result<()> {
+    db.run(
+        "INSERT INTO transcript_words (rowid, words)
+         SELECT transcript.seq, transcript.entry ->> '$.line.text' FROM conversations JOIN transcript
+           ON transcript.seq > max(conversations.indexed, conversations.no << 32) AND transcript.seq < (conversations.no + 1) << 32
+         WHERE transcript.entry ->> '$.line.type' IN ('person', 'agent') AND transcript.entry ->> '$.line.text' <> ''",
+        &[],
+    )?;
+    db.run(
+        "UPDATE conversations SET indexed = (SELECT max(seq) FROM transcript WHERE seq < (conversations.no + 1) << 32)
+         WHERE indexed < (SELECT max(seq) FROM transcript WHERE seq BETWEEN conversations.no << 32 AND (conversations.no + 1) << 32)",
+        &[],
+    )
 }
 
 fn snippet(entry: &str) -> Option<String> {

@@ -87,6 +87,7 @@ pub fn set(db: &Db, conversation: &str, arguments: &Value, now: i64) -> Result<O
         "INSERT INTO reminders (conversation, text, at, state) VALUES (?, ?, ?, 'waiting')",
         &[conversation.into(), text.into(), at.into()],
     )?;
+    db.set_alarm_by(at)?;
     Ok(Outcome::done(format!(
         "reminder set for {}: {text}",
         utc(at)

@@ -2,6 +2,7 @@
 
 use crate::error::Result;
 use crate::user::db::Db;
+use crate::user::span;
 use agent::{Entry, Line};
 use protocol::call::Outcome;
 use serde::Deserialize;
@@ -30,9 +31,10 @@ pub fn read(db: &Db, conversation: &str, arguments: &Value) -> Result<Outcome> {
             "results.read takes `call` and `from`, a number of characters",
         ));
     };
+    let (first, last) = span(db, conversation)?.unwrap_or_default();
     let row: Option<Row> = db.first(
-        "SELECT entry FROM transcript WHERE conversation = ? AND entry ->> '$.line.type' = 'result' AND entry ->> '$.line.call' = ?",
-        &[conversation.into(), (&call).into()],
+        "SELECT entry FROM transcript WHERE seq BETWEEN ? AND ? AND entry ->> '$.line.type' = 'result' AND entry ->> '$.line.call' = ?",
+        &[first.into(), last.into(), (&call).into()],
     )?;
     let Some(row) = row else {
         return Ok(Outcome::failed(format!(

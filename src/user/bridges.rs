@@ -5,8 +5,8 @@ use super::line::{Line, Phase, hang_up, is_alive, line, ready, send, set_line};
 use super::{BRIDGE_TAG, Heart, now};
 use crate::channels::console::{Bridge, BridgeState};
 use crate::error::{Error, Result};
-use agent::Event;
 use agent::event::Button;
+use driver::{Act, NO_MACHINE, Rows, Where};
 use protocol::call::{CallId, Outcome, ToolCall};
 use protocol::chunk::Chunk;
 use protocol::key::{KeyId, PublicKey, random_text, sha256_hex};
@@ -14,11 +14,9 @@ use protocol::session::{Hello, Transcript, session_id};
 use protocol::token::{self, Binding, Kind, LIFE_SECONDS};
 use protocol::tools::ShellRun;
 use protocol::warrant::{CANCEL, Receipt, Warrant};
-use protocol::{
-    CLOSE_REPLACED, CLOSE_VIOLATION, LEASE_SECONDS, ToBridge, ToWorker, VERSION, read_frame,
-};
+use protocol::{CLOSE_REPLACED, CLOSE_VIOLATION, ToBridge, ToWorker, VERSION, read_frame};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 use std::rc::Rc;
 use worker::{Response, WebSocket, WebSocketPair, console_error, console_log};
 
@@ -27,13 +25,6 @@ const CLOSE_AGAIN: u16 = 1012;
 
 /// The most of an outcome's text that is kept, in characters: the results of sixteen calls must fit into one row of 2 MB.
 const OUTCOME_LIMIT: usize = 100_000;
-
-/// How long a call waits for its machine, in milliseconds.
-const CALL_MILLIS: i64 = 24 * 60 * 60 * 1000;
-
-/// Why a call for the home machine cannot even wait.
-const NO_MACHINE: &str =
-    "no machine is paired that can do this; the person can join one with /pair";
 
 #[derive(Deserialize)]
 struct BridgeRow {
@@ -50,28 +41,14 @@ struct KeyRow {
     state: String,
 }
 
-#[derive(Deserialize)]
-struct CallRow {
-    conversation: String,
-    tool: String,
-    arguments: String,
-    bridge: Option<String>,
-    session: Option<String>,
-    at: i64,
-    ended_at: Option<i64>,
-}
-
 impl Heart {
     /// Takes a machine's socket. Its token was checked at the door; here it is used up, and the machine's standing is judged.
     pub(super) fn accept_bridge(self: &Rc<Self>, id: &str, token: &str) -> Result<Response> {
-        let expires = now() + i64::try_from(2 * LIFE_SECONDS * 1000).unwrap_or(0);
-        let fresh = self.db.changed(
-            "INSERT INTO tokens (id, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING 1",
-            &[token.into(), expires.into()],
-        )?;
-        let active = self.key_of(id)?.is_some_and(|row| row.state == "active");
-        if !fresh || !active {
+        if !self.admits(id, token)? {
             return Ok(Response::error("unauthorized", 401)?);
+        }
+        if let Some(kept_out) = self.kept_out()? {
+            return Ok(kept_out);
         }
         self.close_bridge(id, CLOSE_REPLACED, "replaced by a newer connection");
         let pair = WebSocketPair::new()?;
@@ -95,6 +72,16 @@ impl Heart {
             },
         )?;
         Ok(Response::from_websocket(pair.client)?)
+    }
+
+    /// Whether a machine with this token, which was checked at the door, is one of ours; the token is used up.
+    pub(super) fn admits(&self, id: &str, token: &str) -> Result<bool> {
+        let expires = now() + i64::try_from(2 * LIFE_SECONDS * 1000).unwrap_or(0);
+        let fresh = self.db().changed(
+            "INSERT INTO tokens (id, expires_at) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING 1",
+            &[token.into(), expires.into()],
+        )?;
+        Ok(fresh && self.key_of(id)?.is_some_and(|row| row.state == "active"))
     }
 
     /// A text frame from a machine. Whatever breaks the rules closes the socket.
@@ -139,7 +126,7 @@ impl Heart {
                 if self.is_over(&call)? {
                     return Ok(()); // it was called off while the file was on its way: without credit, no more comes
                 }
-                if self.open_call(&call)?.is_none() {
+                if self.driver.open_call(&call)?.is_none() {
                     return Err(Error::Violation(
                         "a file for a call that nobody ordered".into(),
                     ));
@@ -201,114 +188,49 @@ impl Heart {
                 },
             },
         )?;
-        self.db.run(
+        self.db().run(
             "UPDATE bridges SET hello = ?, seen_at = ? WHERE id = ?",
             &[hello.into(), now().into(), (&line.bridge).into()],
         )?;
         send(socket, &ToBridge::Welcome { signature: own })?;
         console_log!("a machine is here with {} tools", said.tools.len());
         self.show_bridges()?;
-        self.resume()
-    }
-
-    /// A call for the home machine: ordered if a machine is there, kept otherwise.
-    pub(super) fn run_at_home(self: &Rc<Self>, conversation: &str, call: &ToolCall) -> Result<()> {
-        self.db.run(
-            "INSERT INTO calls (id, conversation, tool, arguments, at) VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            &[
-                (&call.id.0).into(),
-                conversation.into(),
-                (&call.tool.0).into(),
-                (&call.arguments.to_string()).into(),
-                now().into(),
-            ],
-        )?;
-        if self.deadline(&call.id)? <= now() {
-            return self.too_late(conversation, call);
-        }
-        let row = self.open_call(&call.id)?;
-        let wished = row.as_ref().and_then(|row| row.bridge.clone());
-        if let Some((socket, bridge, session)) = self.socket_for(call, wished.as_deref())? {
-            if row.is_some_and(|row| row.session.as_ref() == Some(&session)) {
-                return Ok(()); // ordered over this very connection
-            }
-            self.order(&socket, &call.id, call)?;
-            self.db.run(
-                "UPDATE calls SET bridge = ?, session = ? WHERE id = ?",
-                &[(&bridge).into(), (&session).into(), (&call.id.0).into()],
-            )?;
-            self.keep_typing(conversation);
-            self.watch(&call.id)?;
-            return Ok(());
-        }
-        let event = match self.machine_for(call, wished.as_deref())? {
-            Some(machine) => Event::Waiting {
-                call: call.id.clone(),
-                machine: machine.name,
-                at: now(),
-            },
-            None => Event::Finished {
-                call: call.id.clone(),
-                outcome: Outcome::failed(NO_MACHINE),
-                at: now(),
-            },
-        };
-        self.watch(&call.id)?;
-        self.step(conversation, &event)
-    }
-
-    /// Until when a call may be ordered, in milliseconds since 1970; what was wished for a day ago may not be meant any more.
-    pub(super) fn deadline(&self, call: &CallId) -> Result<i64> {
-        Ok(self.open_call(call)?.map_or_else(now, |row| row.at) + CALL_MILLIS)
-    }
-
-    /// Has the alarm look after a call, so that the object resumes by itself whatever becomes of the machine.
-    fn watch(self: &Rc<Self>, call: &CallId) -> Result<()> {
-        let (heart, wait) = (Rc::clone(self), self.call_due(call)? - now());
-        self.state
-            .wait_until(async move { heart.arm_in(wait.max(0)).await });
+        self.resume();
         Ok(())
     }
 
-    /// When to look after a call: soon, while a machine should be at it; at its deadline, while none is there.
-    pub(super) fn call_due(&self, call: &CallId) -> Result<i64> {
-        let deadline = self.deadline(call)?;
-        let ordered = self.open_call(call)?.and_then(|row| row.session);
-        let at_work = self
-            .ready_sockets()
+    /// Where a call could run. `wished` is the machine that it was once ordered from.
+    pub(super) fn find(&self, call: &ToolCall, wished: Option<&str>) -> Result<Where> {
+        let able = self.able(call)?;
+        let fits = |id: &str| match wished {
+            Some(wished) => wished == id,
+            None => able.iter().any(|row| row.id == id),
+        };
+        let mut here = self.ready_sockets().into_iter();
+        if let Some((_, line)) = here.find(|(_, line)| fits(&line.bridge)) {
+            return Ok(Where::Here(line));
+        }
+        let away = able
             .iter()
-            .any(|(_, _, session)| ordered.as_ref() == Some(session));
-        let lease = i64::try_from(LEASE_SECONDS * 1000).unwrap_or(i64::MAX);
-        Ok(if at_work {
-            deadline.min(now() + lease)
-        } else {
-            deadline
-        })
+            .find(|row| wished.is_none_or(|id| id == row.id))
+            .map(|row| row.name.clone());
+        Ok(away.map_or(Where::Nowhere, Where::Away))
     }
 
-    /// A call that waited a day for its machine is not done, and that is its result.
-    fn too_late(self: &Rc<Self>, conversation: &str, call: &ToolCall) -> Result<()> {
-        let machine = self.name_of_machine_for(call)?;
-        let reason = format!(
-            "{machine} was away for a day, so this was not done; ask the person whether they still want it"
-        );
-        self.step_if(conversation, |db| {
-            db.run(
-                "UPDATE calls SET ended_at = ? WHERE id = ?",
-                &[now().into(), (&call.id.0).into()],
-            )?;
-            let outcome = Outcome::failed(&reason);
-            Ok(Some(Event::Finished {
-                call: call.id.clone(),
-                outcome,
-                at: now(),
-            }))
-        })
-        .map(|_| ())
+    /// The socket of a connection, while it is alive.
+    pub(super) fn socket_of(&self, line: &driver::Line) -> Option<WebSocket> {
+        let mut here = self.ready_sockets().into_iter();
+        here.find(|(_, ready)| ready == line)
+            .map(|(socket, _)| socket)
+    }
+
+    /// Whether a connection is alive.
+    pub(super) fn is_line_alive(&self, line: &driver::Line) -> bool {
+        self.socket_of(line).is_some()
     }
 
     /// Signs one call and sends it down the socket.
-    fn order(&self, socket: &WebSocket, id: &CallId, call: &ToolCall) -> Result<()> {
+    pub(super) fn order(&self, socket: &WebSocket, id: &CallId, call: &ToolCall) -> Result<()> {
         let Line {
             bridge,
             phase: Phase::Ready { session, seq, at },
@@ -345,34 +267,14 @@ impl Heart {
         send(socket, &ToBridge::Run { warrant })
     }
 
-    /// Calls off a call that may be running at home.
-    pub(super) fn cancel(self: &Rc<Self>, id: &CallId) -> Result<()> {
-        let Some(row) = self.open_call(id)? else {
-            return Ok(());
-        };
-        self.db.run(
-            "UPDATE calls SET ended_at = ? WHERE id = ?",
-            &[now().into(), (&id.0).into()],
-        )?;
-        self.partial.borrow_mut().remove(id);
-        let ordered = row.bridge.zip(row.session);
-        let here = self
-            .ready_sockets()
-            .into_iter()
-            .find(|(_, bridge, session)| {
-                ordered
-                    .as_ref()
-                    .is_some_and(|(b, s)| b == bridge && s == session)
-            });
-        let Some((socket, ..)) = here else {
-            return Ok(());
-        };
+    /// Tells a machine that a call is called off.
+    pub(super) fn call_off(&self, socket: &WebSocket, call: &CallId) -> Result<()> {
         let cancel = ToolCall {
-            id: CallId(format!("{id}-cancel")),
+            id: CallId(format!("{call}-cancel")),
             tool: protocol::call::ToolName::new(CANCEL),
-            arguments: json!({ "call": id }),
+            arguments: json!({ "call": call }),
         };
-        self.order(&socket, &cancel.id, &cancel)
+        self.order(socket, &cancel.id, &cancel)
     }
 
     /// A call has ended at home: what its receipt does not prove did not happen.
@@ -396,12 +298,10 @@ impl Heart {
         if proof.call != call || proof.outcome_sha256 != sha256_hex(outcome.as_bytes()) {
             return Err(Error::Violation("a receipt for something else".into()));
         }
-        let Some(row) = self.open_call(&call)? else {
+        let Some(row) = self.driver.open_call(&call)? else {
             return send(socket, &ToBridge::Acknowledged { call }); // it was called off, or is old news
         };
-        let arguments: Value = serde_json::from_str(&row.arguments)?;
-        let tool = protocol::call::ToolName::new(&row.tool);
-        if proof.call_sha256 != token::call_hash(&tool, &arguments)
+        if proof.call_sha256 != token::call_hash(&row.call.tool, &row.call.arguments)
             || row.bridge.as_ref() != Some(&bridge)
         {
             return Err(Error::Violation("a receipt for another call".into()));
@@ -422,28 +322,27 @@ impl Heart {
                 Arrived::InPart => return Ok(()),
             }
         }
-        self.step_if(&row.conversation, |db| {
-            db.run(
-                "UPDATE calls SET receipt = ?, ended_at = ? WHERE id = ?",
-                &[receipt.into(), now().into(), (&call.0).into()],
-            )?;
-            Ok(Some(Event::Finished {
-                call: call.clone(),
-                outcome: outcome.clone(),
-                at: now(),
-            }))
-        })?;
+        let acts = self.driver.came_home(&call, &outcome, receipt, now())?;
+        let (acknowledged, others) = acts
+            .into_iter()
+            .partition(|act| matches!(act, Act::Acknowledge { .. }));
+        self.act(others);
+        let acknowledged: Vec<Act> = acknowledged;
+        if acknowledged.is_empty() {
+            return Ok(());
+        }
         send(socket, &ToBridge::Acknowledged { call })
     }
 
     pub(super) fn bridge_gone(self: &Rc<Self>, socket: &WebSocket) {
         let noted = line(socket).and_then(|line| {
-            self.db.run(
+            self.db().run(
                 "UPDATE bridges SET seen_at = ? WHERE id = ?",
                 &[now().into(), (&line.bridge).into()],
             )?;
             self.show_bridges()?;
-            self.resume() // what it was doing waits for it now, and the person is told
+            self.resume(); // what it was doing waits for it now, and the person is told
+            Ok(())
         });
         if let Err(error) = noted {
             console_error!("noting that a machine has gone: {error}");
@@ -459,8 +358,15 @@ impl Heart {
         }
     }
 
+    /// Hangs up every connection of every machine.
+    pub(super) fn hang_up_on_all(&self, code: u16, why: &str) {
+        for socket in self.state.get_websockets_with_tag(BRIDGE_TAG) {
+            hang_up(&socket, code, why);
+        }
+    }
+
     fn key_of(&self, id: &str) -> Result<Option<KeyRow>> {
-        self.db.first(
+        self.db().first(
             "SELECT public_key, state FROM bridges WHERE id = ?",
             &[id.into()],
         )
@@ -468,32 +374,22 @@ impl Heart {
 
     /// Whether a call that was once ordered has its end.
     pub(super) fn is_over(&self, call: &CallId) -> Result<bool> {
-        self.db.changed(
-            "SELECT 1 FROM calls WHERE id = ? AND ended_at IS NOT NULL",
-            &[(&call.0).into()],
-        )
-    }
-
-    fn open_call(&self, call: &CallId) -> Result<Option<CallRow>> {
-        let row: Option<CallRow> = self.db.first(
-            "SELECT conversation, tool, arguments, bridge, session, at, ended_at FROM calls WHERE id = ?",
-            &[(&call.0).into()],
-        )?;
-        Ok(row.filter(|row| row.ended_at.is_none()))
+        let row = self.db().call(call)?;
+        Ok(row.is_some_and(|row| row.ended_at.is_some()))
     }
 
     fn rows(&self) -> Result<Vec<BridgeRow>> {
-        self.db.all("SELECT id, name, state, hello, seen_at FROM bridges WHERE state <> 'revoked' ORDER BY at", &[])
+        self.db().all("SELECT id, name, state, hello, seen_at FROM bridges WHERE state <> 'revoked' ORDER BY at", &[])
     }
 
-    /// The sockets whose machine has proven itself, with its id and the session.
-    fn ready_sockets(&self) -> Vec<(WebSocket, String, String)> {
+    /// The sockets whose machine has proven itself.
+    fn ready_sockets(&self) -> Vec<(WebSocket, driver::Line)> {
         let mut found = Vec::new();
         for socket in self.state.get_websockets_with_tag(BRIDGE_TAG) {
             if let Ok((bridge, session)) = ready(&socket)
                 && is_alive(&self.state, &socket)
             {
-                found.push((socket, bridge, session));
+                found.push((socket, driver::Line { bridge, session }));
             }
         }
         found
@@ -501,31 +397,6 @@ impl Heart {
 
     pub(super) fn is_any_bridge_here(&self) -> bool {
         !self.ready_sockets().is_empty()
-    }
-
-    fn socket_for(
-        &self,
-        call: &ToolCall,
-        wished: Option<&str>,
-    ) -> Result<Option<(WebSocket, String, String)>> {
-        let able = self.able(call)?;
-        let fits = |bridge: &str| {
-            wished.map_or_else(
-                || able.iter().any(|row| row.id == bridge),
-                |id| id == bridge,
-            )
-        };
-        Ok(self
-            .ready_sockets()
-            .into_iter()
-            .find(|(_, bridge, _)| fits(bridge)))
-    }
-
-    fn machine_for(&self, call: &ToolCall, wished: Option<&str>) -> Result<Option<BridgeRow>> {
-        Ok(self
-            .able(call)?
-            .into_iter()
-            .find(|row| wished.is_none_or(|id| id == row.id)))
     }
 
     /// The confirmed machines that offer the call's tool, or that have never been here to say.
@@ -544,7 +415,7 @@ impl Heart {
         let here: Vec<String> = self
             .ready_sockets()
             .into_iter()
-            .map(|(_, bridge, _)| bridge)
+            .map(|(_, line)| line.bridge)
             .collect();
         let able = self.able(call)?;
         let chosen = able
@@ -602,7 +473,7 @@ impl Heart {
         let here: Vec<String> = self
             .ready_sockets()
             .into_iter()
-            .map(|(_, bridge, _)| bridge)
+            .map(|(_, line)| line.bridge)
             .collect();
         self.rows()?
             .into_iter()

@@ -8,8 +8,10 @@ use crate::error::Result;
 use crate::models::parse_chain;
 use agent::event::{Button, Decision, Message, SayId};
 use agent::{Effect, Event, Trust, tool};
+use driver::{Act, Delivery};
 use protocol::call::CallId;
 use protocol::key::sha256_hex;
+use serde::{Deserialize, Serialize};
 use std::rc::Rc;
 use worker::Response;
 
@@ -17,45 +19,58 @@ const HELP: &str = "I am Bernard. Write to me in your own words; I can look at, 
 commands that its policy allows, and remember what you tell me.
 
 /pair – join a machine
-/bridges – your machines; revoke one
+/bridges – your machines; revoke one, or /bridges rename OLD NEW
+/receipts – what they have signed for
 /console – a link to the web page
 /status – what is going on
 /stop – stop what I am doing
+/panic – stop everything and cut every machine off; /resume in the console ends it
 /help – this text";
+
+/// A delivery as it is stored.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Received {
+    /// What the person did.
+    pub(super) inbound: Inbound,
+    /// With it they became the owner.
+    pub(super) claimed: bool,
+}
 
 impl Heart {
     /// Takes what the front of the Worker passes on. When this has answered, the delivery is safe.
-    pub(super) async fn take(
+    pub(super) fn take(
         self: &Rc<Self>,
         inbound: Inbound,
         origin: &str,
         claimed: bool,
     ) -> Result<Response> {
-        store::set_meta(&self.db, "origin", origin)?;
-        if claimed {
-            self.welcome(&inbound)?;
-        } else {
-            self.take_in(inbound).await?;
-        }
+        store::set_meta(self.db(), "origin", origin)?;
+        self.receive(inbound, claimed)?;
         Ok(Response::empty()?)
     }
 
-    /// Greets the person whose claim was just taken; a repeat of the delivery says nothing more.
-    fn welcome(self: &Rc<Self>, inbound: &Inbound) -> Result<()> {
-        let text = format!(
-            "Welcome. You are my owner now, and this claim works for nobody else.\n\n{HELP}"
-        );
-        if store::admit(&self.db, &inbound.delivery, now())? {
-            self.tell(&conversation(inbound), &inbound.delivery, text, Vec::new())?;
-        }
+    /// Stores a delivery, to be handled at once; a repeat changes nothing.
+    pub(super) fn receive(self: &Rc<Self>, inbound: Inbound, claimed: bool) -> Result<()> {
+        let received = Received { inbound, claimed };
+        let delivery = Delivery {
+            id: received.inbound.delivery.clone(),
+            conversation: conversation(&received.inbound),
+            payload: serde_json::to_string(&received)?,
+        };
+        let acts = self.driver.take(&delivery, now())?;
+        self.act(acts);
         Ok(())
     }
 
-    /// Stores a delivery together with what it decides; a repeat changes nothing.
-    pub(super) async fn take_in(self: &Rc<Self>, inbound: Inbound) -> Result<()> {
-        let conversation = conversation(&inbound);
-        let at = inbound.at;
-        match inbound.deed {
+    /// Handles a stored delivery. Cut off before its end, it is handled again.
+    pub(super) async fn take_in(self: &Rc<Self>, delivery: &Delivery) -> Result<Vec<Act>> {
+        let Received { inbound, claimed } = serde_json::from_str(&delivery.payload)?;
+        Ok(match inbound.deed {
+            Deed::Wrote { .. } if self.frozen_since()?.is_some() => {
+                let words = self.frozen_words()?.unwrap_or_default();
+                let event = notice(&delivery.id, words, Vec::new());
+                self.driver.handled(delivery, Some(&event), now())?
+            }
             Deed::Wrote {
                 text,
                 quoted,
@@ -66,81 +81,72 @@ impl Heart {
                     text,
                     quoted,
                     trust,
-                    at,
+                    at: inbound.at,
                 };
-                let delivery = inbound.delivery;
-                self.arm_in(super::step::BACKSTOP_MILLIS).await;
-                self.step_if(&conversation, |db| {
-                    if !store::admit(db, &delivery, now())? {
-                        return Ok(None);
-                    }
-                    if is_stop_word(&message.text) && !store::load(db, &conversation)?.is_idle() {
-                        return Ok(Some(Event::Stopped { at: now() }));
-                    }
-                    Ok(Some(Event::Said {
-                        message: message.clone(),
-                    }))
-                })?;
-                Ok(())
+                self.driver.said(delivery, &message, now())?
             }
-            // Commands and presses may wait for D1. They count as taken when they are done: cut off before that, they come again.
-            Deed::Commanded { name, .. } => {
-                if store::is_admitted(&self.db, &inbound.delivery)? {
-                    return Ok(());
-                }
-                self.command(&conversation, &inbound.delivery, &name)
-                    .await?;
-                store::admit(&self.db, &inbound.delivery, now())?;
-                Ok(())
+            Deed::Commanded { name, argument } => {
+                let event = if claimed {
+                    notice(&delivery.id, welcome(), Vec::new())
+                } else {
+                    self.command(delivery, &name, &argument).await?
+                };
+                self.driver.handled(delivery, Some(&event), now())?
             }
             Deed::Pressed {
                 action,
                 press,
                 message,
             } => {
-                if store::is_admitted(&self.db, &inbound.delivery)? {
-                    return Ok(());
-                }
-                let told = self.pressed(&conversation, &action).await?;
-                store::admit(&self.db, &inbound.delivery, now())?;
-                self.settle_press(&conversation, &press, &message, told);
-                if conversation == CONSOLE {
+                let told = self.pressed(&delivery.conversation, &action).await?;
+                self.settle_press(&delivery.conversation, &press, &message, told);
+                if delivery.conversation == CONSOLE {
                     self.settle_item(&message, told.map(|_| action.as_str()))?;
                 }
-                Ok(())
+                self.driver.handled(delivery, None, now())?
             }
             Deed::Unreadable { kind } => {
-                if !store::admit(&self.db, &inbound.delivery, now())? {
-                    return Ok(());
-                }
                 let text = format!(
                     "I cannot open this kind of message yet ({kind}). Write it to me as text."
                 );
-                self.tell(&conversation, &inbound.delivery, text, Vec::new())
+                let event = notice(&delivery.id, text, Vec::new());
+                self.driver.handled(delivery, Some(&event), now())?
             }
-        }
+        })
     }
 
+    /// Does a command; what it tells the agent is saved as the command's end.
     async fn command(
         self: &Rc<Self>,
-        conversation: &str,
-        delivery: &str,
+        delivery: &Delivery,
         name: &str,
-    ) -> Result<()> {
-        let (text, buttons) = match name {
-            "start" => (format!("Hello.\n\n{HELP}"), Vec::new()),
-            "help" => (HELP.to_owned(), Vec::new()),
-            "status" => (self.status(conversation)?, Vec::new()),
-            "stop" if store::load(&self.db, conversation)?.is_idle() => {
-                ("There is nothing to stop.".to_owned(), Vec::new())
+        argument: &str,
+    ) -> Result<Event> {
+        let conversation = &delivery.conversation;
+        let text = match name {
+            "start" => format!("Hello.\n\n{HELP}"),
+            "help" => HELP.to_owned(),
+            "status" => self.status(conversation)?,
+            "panic" => self.freeze()?,
+            "resume" => self.thaw_from(conversation)?,
+            "receipts" => self.receipts()?,
+            "pair" | "console" if self.frozen_since()?.is_some() => {
+                self.frozen_words()?.unwrap_or_default() // whoever has stolen the chat shall get no other way in
             }
-            "stop" => return self.step(conversation, &Event::Stopped { at: now() }),
-            "pair" => (self.offer_pairing_in_chat(conversation).await?, Vec::new()),
-            "bridges" => self.bridges_card()?,
-            "console" => (self.console_link().await?, Vec::new()),
-            unknown => (format!("I do not know /{unknown}.\n\n{HELP}"), Vec::new()),
+            "stop" if self.driver.conversation(conversation)?.is_idle() => {
+                "There is nothing to stop.".to_owned()
+            }
+            "stop" => return Ok(Event::Stopped { at: now() }),
+            "pair" => self.offer_pairing_in_chat(conversation).await?,
+            "bridges" if !argument.is_empty() => self.rename_bridge(argument).await?,
+            "bridges" => {
+                let (text, buttons) = self.bridges_card()?;
+                return Ok(notice(&delivery.id, text, buttons));
+            }
+            "console" => self.console_link().await?,
+            unknown => format!("I do not know /{unknown}.\n\n{HELP}"),
         };
-        self.tell(conversation, delivery, text, buttons)
+        Ok(notice(&delivery.id, text, Vec::new()))
     }
 
     /// What a press does, in words that the person sees for a moment; `None` if it does nothing any more.
@@ -171,9 +177,8 @@ impl Heart {
         decision: Decision,
     ) -> Result<bool> {
         let call = CallId(call.to_owned());
-        self.step_if(conversation, |db| {
-            let outstanding = store::load(db, conversation)?.outstanding();
-            let open = outstanding.iter().any(
+        self.step_if(conversation, |_, machine| {
+            let open = machine.outstanding().iter().any(
                 |effect| matches!(effect, Effect::AskPerson { call: asked } if asked.id == call),
             );
             Ok(open.then(|| Event::Decided {
@@ -192,12 +197,11 @@ impl Heart {
         text: String,
         buttons: Vec<Button>,
     ) -> Result<()> {
-        let say = SayId(format!("notice-{}", &sha256_hex(cause.as_bytes())[..16]));
-        self.step(conversation, &Event::Notice { say, text, buttons })
+        self.step(conversation, &notice(cause, text, buttons))
     }
 
     fn status(&self, conversation: &str) -> Result<String> {
-        let machine = store::load(&self.db, conversation)?;
+        let machine = self.driver.conversation(conversation)?;
         let doing = if machine.is_idle() {
             "nothing at the moment".to_owned()
         } else {
@@ -229,17 +233,21 @@ impl Heart {
                 .collect::<Vec<_>>()
                 .join(", ")
         };
-        let doubtful = match store::doubtful(&self.db, now())? {
+        let doubtful = match store::doubtful(self.db(), now())? {
             0 => String::new(),
             count => format!("\nMessages today that may not have arrived: {count}"),
         };
+        if let Some(words) = self.frozen_words()? {
+            return Ok(words);
+        }
+        let store::Usage { tokens, rows } = store::usage(self.db(), now())?;
         Ok(format!(
-            "Doing: {doing}\nModel: {model}\nMachines: {machines}{doubtful}"
+            "Doing: {doing}\nModel: {model}\nMachines: {machines}\nToday: {tokens} tokens, {rows} rows written{doubtful}"
         ))
     }
 
     async fn console_link(&self) -> Result<String> {
-        let origin = store::meta(&self.db, "origin")?.unwrap_or_default();
+        let origin = store::meta(self.db(), "origin")?.unwrap_or_default();
         let directory = Directory::new(&self.env)?;
         let link = sign_in_link(&directory, &origin, &self.user(), now()).await?;
         Ok(format!(
@@ -253,22 +261,15 @@ impl Heart {
     }
 }
 
-/// Whether a whole message is a word with which people stop a program; it means that only while there is something to stop.
-fn is_stop_word(text: &str) -> bool {
-    const WORDS: &[&str] = &[
-        "stop",
-        "abort",
-        "cancel",
-        "esc",
-        "exit",
-        "interrupt",
-        "wait",
-        "arrête",
-        "annule",
-        "attends",
-    ];
-    let word = text.trim().trim_end_matches(['.', '!']).to_lowercase();
-    WORDS.contains(&word.as_str())
+/// Something said outside any turn, once for each `cause`.
+fn notice(cause: &str, text: String, buttons: Vec<Button>) -> Event {
+    let say = SayId(format!("notice-{}", &sha256_hex(cause.as_bytes())[..16]));
+    Event::Notice { say, text, buttons }
+}
+
+/// Greets the person whose claim was just taken.
+fn welcome() -> String {
+    format!("Welcome. You are my owner now, and this claim works for nobody else.\n\n{HELP}")
 }
 
 fn conversation(inbound: &Inbound) -> String {
@@ -282,20 +283,5 @@ impl Errand {
     /// The errand as JSON.
     pub(crate) fn encode(&self) -> Result<String> {
         Ok(serde_json::to_string(self)?)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_stop_word_is_the_whole_message() {
-        for word in ["stop", " Stop! ", "STOP.", "Arrête"] {
-            assert!(is_stop_word(word), "{word}");
-        }
-        for text in ["stop the music at nine", "bus stop", "", "don't stop"] {
-            assert!(!is_stop_word(text), "{text}");
-        }
     }
 }

@@ -1,11 +1,12 @@
 //! The console's pages: their sockets, and the rows of what they show.
 
+use super::commands::Received;
 use super::db::Db;
 use super::{CONSOLE, Heart, PAGE_TAG, now, store};
 use crate::channels::console::{
-    FileCard, FromPage, Item, Message, MessageState, Speaker, ToPage, ToolLine, ToolState, receive,
+    FileCard, Item, Message, MessageState, Speaker, ToPage, ToolLine, ToolState, receive,
 };
-use crate::channels::{Channel, Inbound, markup};
+use crate::channels::{Channel, Deed, Inbound, markup};
 use crate::error::{Error, Result};
 use agent::event::{Button, Decision};
 use agent::{Effect, Event, tool};
@@ -17,6 +18,9 @@ use worker::{Response, WebSocket, WebSocketPair, console_log};
 
 /// How many items a page gets when it opens.
 const HISTORY: i64 = 100;
+
+/// What a page's deliveries begin with; the page's own id follows.
+const DELIVERY: &str = "console:";
 
 /// The close code that the page takes as the end of its session.
 const CLOSE_SIGNED_OUT: u16 = 4401;
@@ -42,11 +46,11 @@ struct Row {
 
 impl Heart {
     pub(super) fn accept_page(self: &Rc<Self>, origin: &str, session: &str) -> Result<Response> {
-        store::set_meta(&self.db, "origin", origin)?;
+        store::set_meta(self.db(), "origin", origin)?;
         let pair = WebSocketPair::new()?;
         self.state
             .accept_websocket_with_tags(&pair.server, &[PAGE_TAG, session]);
-        let mut rows: Vec<Row> = self.db.all(
+        let mut rows: Vec<Row> = self.db().all(
             "SELECT item FROM items ORDER BY seq DESC LIMIT ?",
             &[(HISTORY + 1).into()],
         )?;
@@ -71,7 +75,7 @@ impl Heart {
         Ok(Response::from_websocket(pair.client)?)
     }
 
-    pub(super) async fn page_said(self: &Rc<Self>, socket: &WebSocket, text: &str) -> Result<()> {
+    pub(super) fn page_said(self: &Rc<Self>, socket: &WebSocket, text: &str) -> Result<()> {
         let frame = match receive(text) {
             Ok(frame) => frame,
             Err(garbage) => {
@@ -80,14 +84,8 @@ impl Heart {
             }
         };
         let id = frame.id().clone();
-        if let FromPage::Say { text, .. } = &frame {
-            let item = spoken(id.as_str(), text, now());
-            if put_new(&self.db, &item)? {
-                self.show(&ToPage::Item { item });
-            }
-        }
         let inbound = Inbound {
-            delivery: format!("console:{}", id.as_str()),
+            delivery: format!("{DELIVERY}{}", id.as_str()),
             channel: Channel::Console,
             sender: String::new(),
             sender_name: String::new(),
@@ -95,7 +93,7 @@ impl Heart {
             deed: frame.deed(),
             at: now(),
         };
-        self.take_in(inbound).await?;
+        self.receive(inbound, false)?;
         Ok(socket.send_with_str(ToPage::Accepted { id }.encode())?)
     }
 
@@ -115,7 +113,7 @@ impl Heart {
     /// What is going on in a conversation that a person may wait for.
     pub(super) fn work(&self, conversation: &str) -> Result<Work> {
         let here = self.is_any_bridge_here();
-        let outstanding = store::load(&self.db, conversation)?.outstanding();
+        let outstanding = self.driver.conversation(conversation)?.outstanding();
         let work = outstanding.iter().map(|effect| match effect {
             Effect::AskModel { .. }
             | Effect::Run {
@@ -151,22 +149,38 @@ impl Heart {
     }
 }
 
-/// The items that some news in the console's conversation makes or changes, already stored.
-pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Result<Vec<Item>> {
-    let mut items = Vec::new();
+/// What a person wrote on a page, for all of their pages.
+pub(super) fn note_delivery(db: &Db, delivery: &driver::Delivery) -> Result<()> {
+    let Received { inbound, .. } = serde_json::from_str(&delivery.payload)?;
+    match inbound.deed {
+        Deed::Wrote { text, .. } => {
+            let id = inbound.delivery.trim_start_matches(DELIVERY);
+            add(db, spoken(id, &text, inbound.at))
+        }
+        Deed::Commanded { .. } | Deed::Pressed { .. } | Deed::Unreadable { .. } => Ok(()),
+    }
+}
+
+/// Stores the items that some news in the console's conversation makes or changes.
+pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Result<()> {
+    let (mut items, mut new) = (Vec::new(), Vec::new());
     match event {
         Event::Finished { call, outcome, .. } => {
-            items.extend(change(db, call, |line| ended(line, outcome))?);
+            items.extend(change_line(db, call, |line| ended(line, outcome))?);
         }
         Event::Waiting { call, .. } => {
-            items.extend(change(db, call, |line| line.state = ToolState::Waiting)?);
+            items.extend(change_line(db, call, |line| {
+                line.state = ToolState::Waiting;
+            })?);
         }
         Event::Decided {
             call,
             decision: Decision::No,
             ..
         } => {
-            items.extend(change(db, call, |line| line.state = ToolState::Denied)?);
+            items.extend(change_line(db, call, |line| {
+                line.state = ToolState::Denied;
+            })?);
         }
         Event::Said { .. }
         | Event::Replied { .. }
@@ -178,21 +192,32 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
     }
     for effect in effects {
         match effect {
-            Effect::Run { call, .. } => items.push(tool_line(call, ToolState::Running, now)),
-            Effect::AskPerson { call } => items.push(tool_line(call, ToolState::Asking, now)),
+            Effect::Run { call, .. } if matches!(event, Event::Decided { .. }) => {
+                items.extend(change_line(db, &call.id, |line| {
+                    line.state = ToolState::Running;
+                })?);
+            }
+            Effect::Run { call, .. } => new.push(tool_line(call, ToolState::Running, now)),
+            Effect::AskPerson { call } => new.push(tool_line(call, ToolState::Asking, now)),
             Effect::Cancel { call } => {
-                items.extend(change(db, call, |line| line.state = ToolState::Cancelled)?);
+                items.extend(change_line(db, call, |line| {
+                    line.state = ToolState::Cancelled;
+                })?);
             }
             Effect::AskModel { .. } | Effect::Say { .. } | Effect::Abandon { .. } => {}
         }
     }
-    for item in &items {
-        put(db, item)?;
+    for item in items {
+        change(db, &item)?;
+        db.shows(item);
     }
-    Ok(items)
+    for item in new {
+        add(db, item)?;
+    }
+    Ok(())
 }
 
-fn change(db: &Db, call: &CallId, how: impl FnOnce(&mut ToolLine)) -> Result<Option<Item>> {
+fn change_line(db: &Db, call: &CallId, how: impl FnOnce(&mut ToolLine)) -> Result<Option<Item>> {
     let Some(Item::Tool(mut line)) = get(db, &call.0)? else {
         return Ok(None);
     };
@@ -304,25 +329,30 @@ fn id_of(item: &Item) -> &str {
     }
 }
 
-/// The item of that id.
+/// The item of that id, looked for from the newest backwards.
 pub(super) fn get(db: &Db, id: &str) -> Result<Option<Item>> {
-    let row: Option<Row> = db.first("SELECT item FROM items WHERE id = ?", &[id.into()])?;
+    let row: Option<Row> = db.first(
+        "SELECT item FROM items WHERE id = ? ORDER BY seq DESC LIMIT 1",
+        &[id.into()],
+    )?;
     row.map(|row| serde_json::from_str(&row.item).map_err(Error::from))
         .transpose()
 }
 
-/// Stores an item, in the place of the one with its id if there is one.
-pub(super) fn put(db: &Db, item: &Item) -> Result<()> {
+/// Stores a new item, and has pages show it.
+pub(super) fn add(db: &Db, item: Item) -> Result<()> {
     db.run(
-        "INSERT INTO items (id, item) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET item = excluded.item",
-        &[id_of(item).into(), (&serde_json::to_string(item)?).into()],
-    )
+        "INSERT INTO items (id, item) VALUES (?, ?)",
+        &[id_of(&item).into(), (&serde_json::to_string(&item)?).into()],
+    )?;
+    db.shows(item);
+    Ok(())
 }
 
-/// Stores an item unless one with its id is there; true if it was new.
-pub(super) fn put_new(db: &Db, item: &Item) -> Result<bool> {
-    db.changed(
-        "INSERT INTO items (id, item) VALUES (?, ?) ON CONFLICT (id) DO NOTHING RETURNING 1",
-        &[id_of(item).into(), (&serde_json::to_string(item)?).into()],
+/// Stores an item in the place of the one with its id.
+pub(super) fn change(db: &Db, item: &Item) -> Result<()> {
+    db.run(
+        "UPDATE items SET item = ? WHERE seq = (SELECT seq FROM items WHERE id = ? ORDER BY seq DESC LIMIT 1)",
+        &[(&serde_json::to_string(item)?).into(), id_of(item).into()],
     )
 }

@@ -67,7 +67,7 @@ impl Heart {
                 "a file of {size} bytes is more than may be sent"
             )));
         }
-        self.db.transaction(|db| {
+        self.db().transaction(|db| {
             db.run("DELETE FROM file_pieces WHERE call = ?", &[(&call.0).into()])?;
             db.run(
                 "INSERT OR REPLACE INTO files (call, name, mime, size, stored, at) VALUES (?, ?, ?, ?, 0, ?)",
@@ -105,7 +105,7 @@ impl Heart {
         if partial.bytes.len() < PIECE && end < partial.size {
             return Ok(None);
         }
-        self.db.transaction(|db| {
+        self.db().transaction(|db| {
             let place = [
                 (&chunk.call.0).into(),
                 signed(partial.offset).into(),
@@ -131,7 +131,7 @@ impl Heart {
 
     /// How much of the file that a machine's result names is here.
     pub(super) fn arrived(&self, call: &CallId, file: &FileRef) -> Result<Arrived> {
-        let Some(stored) = stored(&self.db, call)? else {
+        let Some(stored) = stored(self.db(), call)? else {
             return Ok(Arrived::InPart);
         };
         if stored.length != stored.size {
@@ -139,7 +139,7 @@ impl Heart {
         }
         let mut hash = hmac_sha256::Hash::new();
         let mut offset = 0;
-        while let Some(piece) = piece_at(&self.db, call, offset)? {
+        while let Some(piece) = piece_at(self.db(), call, offset)? {
             hash.update(&piece);
             offset += piece.len() as u64;
         }
@@ -153,10 +153,10 @@ impl Heart {
 
     /// A stored file's bytes, read row by row as they leave.
     pub(super) fn file_bytes(self: &Rc<Self>, call: &CallId) -> Result<FileBytes> {
-        stored(&self.db, call)?.ok_or(Error::Missing("the file"))?;
+        stored(self.db(), call)?.ok_or(Error::Missing("the file"))?;
         let (heart, call) = (Rc::clone(self), call.clone());
         Ok(Box::pin(stream::try_unfold(0_u64, move |offset| {
-            let piece = piece_at(&heart.db, &call, offset).map_err(worker::Error::from);
+            let piece = piece_at(heart.db(), &call, offset).map_err(worker::Error::from);
             std::future::ready(
                 piece.map(|piece| piece.map(|bytes| (bytes.clone(), offset + bytes.len() as u64))),
             )
@@ -165,7 +165,7 @@ impl Heart {
 
     /// Hands a file to the person's browser.
     pub(super) fn hand_over(self: &Rc<Self>, call: &CallId) -> Result<Response> {
-        let Some(file) = stored(&self.db, call)?.filter(|file| file.length == file.size) else {
+        let Some(file) = stored(self.db(), call)?.filter(|file| file.length == file.size) else {
             return Ok(Response::error(
                 "this file is not kept any more; ask for it again",
                 404,

@@ -1,6 +1,7 @@
 //! One person's Durable Object: its doors. Each thing that arrives becomes an [`Event`](agent::Event) for the agent, or an errand done here.
 //!
-//! *Decide, save, act* is in `step.rs`; what each effect does is in `perform.rs`; the rest is one file an idea.
+//! What is decided and saved is in the `driver` crate, over the rows of `rows.rs`; what is then done is in `step.rs` and, one arm an act,
+//! in `perform.rs`; the rest is one file an idea.
 
 mod bridges;
 mod commands;
@@ -8,29 +9,35 @@ mod console;
 mod courier;
 pub mod db;
 mod files;
+mod freeze;
 mod line;
 mod object;
 mod pairing;
 mod perform;
+mod receipts;
+mod rows;
 mod step;
 mod store;
 mod think;
 
 pub use object::UserObject;
 pub(crate) use pairing::REFUSED as REFUSED_PAIRING;
+pub(crate) use rows::span;
 
 use crate::channels::Inbound;
 use crate::config::Config;
 use crate::error::{Error, Result};
-use agent::event::AskId;
 use db::Db;
+use driver::Driver;
 use files::Partial;
+use perform::Allowance;
 use protocol::call::CallId;
 use protocol::{PING, PONG};
 use serde::{Deserialize, Serialize};
 use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, HashSet};
 use std::rc::Rc;
+use think::Asks;
 use worker::{
     Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
     WebSocketRequestResponsePair,
@@ -70,6 +77,8 @@ pub(crate) enum Errand {
     RevokeBridge { id: String },
     /// Take a machine's socket; its token has been checked, its one-time id has not.
     AcceptBridge { id: String, token: String },
+    /// A machine ends a panic; its token has been checked, its one-time id has not.
+    Thaw { id: String, token: String },
     /// Take a console page's socket; `session` is the hash of the cookie that it came with.
     AcceptPage { origin: String, session: String },
     /// A browser has signed out: its pages' sockets end with the session.
@@ -82,18 +91,16 @@ pub(crate) enum Errand {
 struct Heart {
     state: State,
     env: Env,
-    db: Db,
+    driver: Driver<Db>,
     config: Config,
-    /// Effects that are being performed.
-    in_flight: RefCell<HashSet<String>>,
-    /// Questions to the model that nobody waits for any more.
-    abandoned: RefCell<HashSet<AskId>>,
+    /// What the invocation that came last may still send.
+    allowance: RefCell<Allowance>,
+    /// Questions to the model, and how each is called off.
+    abandoned: RefCell<Asks>,
     /// The ends of files that are too short for a row yet.
     partial: RefCell<HashMap<CallId, Partial>>,
     /// Chats in which the typing sign is kept up.
     typing: RefCell<HashSet<String>>,
-    /// When the alarm rings, as far as this instance knows.
-    alarm_at: Cell<i64>,
     /// Whether this instance has looked for what an earlier one left undone.
     awake: Cell<bool>,
 }
@@ -105,25 +112,37 @@ impl Heart {
         }
         let config = Config::read(|name| env.var(name).ok().map(|value| value.to_string()));
         Self {
-            db: Db::new(&state),
+            driver: Driver::new(Db::new(&state)),
             state,
             env,
             config,
-            in_flight: RefCell::default(),
+            allowance: RefCell::default(),
             abandoned: RefCell::default(),
             partial: RefCell::default(),
             typing: RefCell::default(),
-            alarm_at: Cell::new(0),
             awake: Cell::new(false),
         }
     }
 
-    /// Makes the tables and takes up what an earlier instance left undone; once an instance.
-    fn wake(self: &Rc<Self>) -> Result<()> {
+    /// The person's rows.
+    fn db(&self) -> &Db {
+        self.driver.rows()
+    }
+
+    /// What may be sent by what is begun now.
+    fn allowance(&self) -> Allowance {
+        self.allowance.borrow().clone()
+    }
+
+    /// Begins an invocation: it may send anew, and the first of an instance prepares the rows and takes up what an earlier instance
+    /// left undone.
+    async fn wake(self: &Rc<Self>) -> Result<()> {
+        self.allowance.replace(Allowance::default());
         if !self.awake.get() {
-            self.db.migrate()?;
-            self.awake.set(true);
-            self.resume()?;
+            self.db().prepare().await?;
+            if !self.awake.replace(true) {
+                self.resume();
+            }
         }
         Ok(())
     }
@@ -138,7 +157,7 @@ impl Heart {
                 inbound,
                 origin,
                 claimed,
-            } => self.take(inbound, &origin, claimed).await,
+            } => self.take(inbound, &origin, claimed),
             Errand::OfferPairing { origin } => self.offer_pairing_to_page(&origin).await,
             Errand::Pair { request } => self.pair(&request).await,
             Errand::Bridges => Ok(Response::from_json(
@@ -147,6 +166,7 @@ impl Heart {
             Errand::ConfirmBridge { id } => answer_to(self.confirm_bridge(&id).await?),
             Errand::RevokeBridge { id } => answer_to(self.revoke_bridge(&id).await?),
             Errand::AcceptBridge { id, token } => self.accept_bridge(&id, &token),
+            Errand::Thaw { id, token } => self.thaw_from_home(&id, &token),
             Errand::AcceptPage { origin, session } => self.accept_page(&origin, &session),
             Errand::EndSession { session } => self.end_session(&session),
             Errand::File { call } => self.hand_over(&call),
@@ -158,7 +178,7 @@ impl Heart {
         socket: &WebSocket,
         message: WebSocketIncomingMessage,
     ) -> Result<()> {
-        self.wake()?;
+        self.wake().await?;
         let tags = self.state.get_tags(socket);
         let from_bridge = tags.iter().any(|tag| tag == BRIDGE_TAG);
         match message {
@@ -168,20 +188,20 @@ impl Heart {
             WebSocketIncomingMessage::Binary(bytes) if from_bridge => {
                 self.bridge_sent(socket, &bytes)
             }
-            WebSocketIncomingMessage::String(text) => self.page_said(socket, &text).await,
+            WebSocketIncomingMessage::String(text) => self.page_said(socket, &text),
             WebSocketIncomingMessage::Binary(_) => {
                 Err(Error::Violation("a page sends no binary frames".into()))
             }
         }
     }
 
-    fn gone(self: &Rc<Self>, socket: &WebSocket) {
+    async fn gone(self: &Rc<Self>, socket: &WebSocket) {
         if self
             .state
             .get_tags(socket)
             .iter()
             .any(|tag| tag == BRIDGE_TAG)
-            && self.wake().is_ok()
+            && self.wake().await.is_ok()
         {
             self.bridge_gone(socket);
         }

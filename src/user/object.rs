@@ -4,7 +4,7 @@
     reason = "the macro makes public items that carry no documentation"
 )]
 
-use super::{Heart, step};
+use super::Heart;
 use std::rc::Rc;
 use worker::{
     DurableObject, Env, Request, Response, State, WebSocket, WebSocketIncomingMessage,
@@ -26,14 +26,14 @@ impl DurableObject for UserObject {
 
     async fn fetch(&self, request: Request) -> worker::Result<Response> {
         let heart = &self.heart;
-        heart.wake()?;
+        heart.wake().await?;
         Ok(heart.answer(request).await?)
     }
 
     async fn alarm(&self) -> worker::Result<Response> {
         if let Err(error) = self.heart.ring().await {
             console_error!("alarm: {error}");
-            self.heart.arm_in(step::BACKSTOP_MILLIS).await; // an alarm that gives up would leave a turn behind for good
+            self.heart.look_again(); // an alarm that gives up would leave a turn behind for good
         }
         Response::empty()
     }
@@ -56,7 +56,7 @@ impl DurableObject for UserObject {
         _reason: String,
         _clean: bool,
     ) -> worker::Result<()> {
-        self.heart.gone(&socket);
+        self.heart.gone(&socket).await;
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl DurableObject for UserObject {
         socket: WebSocket,
         _error: worker::Error,
     ) -> worker::Result<()> {
-        self.heart.gone(&socket);
+        self.heart.gone(&socket).await;
         Ok(())
     }
 }

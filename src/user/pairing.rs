@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use agent::event::Button;
 use protocol::CLOSE_REVOKED;
 use protocol::key::{PublicKey, SigningKey, random_text};
-use protocol::pairing::{LINK_MILLIS, Link, MAX_TRIES, Request, fingerprint, six_words};
+use protocol::pairing::{LINK_MILLIS, Link, MAX_NAME, MAX_TRIES, Request, fingerprint, six_words};
 use serde::Deserialize;
 use std::rc::Rc;
 use worker::{Response, console_log};
@@ -22,6 +22,11 @@ struct Open {
 }
 
 #[derive(Deserialize)]
+struct Id {
+    id: String,
+}
+
+#[derive(Deserialize)]
 struct Key {
     public_key: String,
 }
@@ -29,16 +34,16 @@ struct Key {
 impl Heart {
     /// The key that signs orders to this person's machines. It is made at first need and never leaves the object.
     pub(super) fn command_key(&self) -> Result<SigningKey> {
-        if let Some(text) = store::meta(&self.db, "command_key")? {
+        if let Some(text) = store::meta(self.db(), "command_key")? {
             return Ok(SigningKey::from_text(&text)?);
         }
         let key = SigningKey::generate()?;
-        store::set_meta(&self.db, "command_key", &key.to_text())?;
+        store::set_meta(self.db(), "command_key", &key.to_text())?;
         Ok(key)
     }
 
     pub(super) async fn offer_pairing_to_page(self: &Rc<Self>, origin: &str) -> Result<Response> {
-        store::set_meta(&self.db, "origin", origin)?;
+        store::set_meta(self.db(), "origin", origin)?;
         Ok(Response::from_json(&self.offer_pairing(CONSOLE).await?)?)
     }
 
@@ -56,7 +61,7 @@ impl Heart {
 
     async fn offer_pairing(self: &Rc<Self>, conversation: &str) -> Result<PairingOffer> {
         let origin =
-            store::meta(&self.db, "origin")?.ok_or(Error::Missing("the Worker's own address"))?;
+            store::meta(self.db(), "origin")?.ok_or(Error::Missing("the Worker's own address"))?;
         let expires_at = now() + LINK_MILLIS;
         let link = Link {
             worker: origin,
@@ -64,7 +69,7 @@ impl Heart {
             secret: random_text()?,
             fingerprint: fingerprint(&self.command_key()?.public()),
         };
-        self.db.run(
+        self.db().run(
             "INSERT INTO pairings (id, secret, conversation, expires_at, tries, used) VALUES (?, ?, ?, ?, 0, 0)",
             &[(&link.pairing).into(), (&link.secret).into(), conversation.into(), expires_at.into()],
         )?;
@@ -87,7 +92,7 @@ impl Heart {
         let command_key = self.command_key()?;
         let answer = request.answer(&secret, &command_key);
         let (id, name) = (key.id().0, self.free_name(&request.name)?);
-        self.db.run(
+        self.db().run(
             "INSERT INTO bridges (id, name, public_key, state, at) VALUES (?, ?, ?, 'pending', ?)
              ON CONFLICT (id) DO UPDATE SET name = excluded.name, state = 'pending', at = excluded.at",
             &[(&id).into(), (&name).into(), (&request.bridge_key).into(), now().into()],
@@ -132,7 +137,7 @@ impl Heart {
 
     /// Uses a link up: once, in time, and only by who has its secret. Wrong tries are counted, whoever makes them.
     fn consume(&self, request: &Request) -> Result<Option<(PublicKey, String, String)>> {
-        self.db.transaction(|db| {
+        self.db().transaction(|db| {
             let open: Option<Open> = db.first(
                 "SELECT secret, conversation, expires_at, tries, used FROM pairings WHERE id = ?",
                 &[(&request.pairing).into()],
@@ -159,7 +164,7 @@ impl Heart {
     /// The owner has seen the same words at both ends. False if this machine is unknown or out. Saying so again is harmless, and
     /// brings D1 up to date if the first time was cut off.
     pub(super) async fn confirm_bridge(self: &Rc<Self>, id: &str) -> Result<bool> {
-        let changed = self.db.changed(
+        let changed = self.db().changed(
             "UPDATE bridges SET state = 'active' WHERE id = ? AND state <> 'revoked' RETURNING 1",
             &[id.into()],
         )?;
@@ -172,9 +177,37 @@ impl Heart {
         Ok(changed)
     }
 
+    /// Gives a machine another name: `rename OLD NEW`.
+    pub(super) async fn rename_bridge(self: &Rc<Self>, argument: &str) -> Result<String> {
+        let words: Vec<&str> = argument.split_whitespace().collect();
+        let &["rename", old, new] = words.as_slice() else {
+            return Ok("Say /bridges rename OLD NEW.".to_owned());
+        };
+        if !protocol::pairing::is_name(new) {
+            return Ok(format!(
+                "`{new}` is no name for a machine: letters, digits, - _ . and at most {MAX_NAME} of them."
+            ));
+        }
+        if self.free_name(new)? != new {
+            return Ok(format!("Another machine is called {new} already."));
+        }
+        let id: Option<Id> = self.db().first(
+            "UPDATE bridges SET name = ? WHERE name = ? AND state <> 'revoked' RETURNING id",
+            &[new.into(), old.into()],
+        )?;
+        let Some(Id { id }) = id else {
+            return Ok(format!("No machine is called {old}; /bridges lists them."));
+        };
+        Directory::new(&self.env)?
+            .name_bridge(&self.user(), &id, new)
+            .await?;
+        self.show_bridges()?;
+        Ok(format!("{old} is called {new} now."))
+    }
+
     /// Puts a machine out: its socket is closed before this returns. False if it was out already.
     pub(super) async fn revoke_bridge(self: &Rc<Self>, id: &str) -> Result<bool> {
-        let changed = self.db.changed(
+        let changed = self.db().changed(
             "UPDATE bridges SET state = 'revoked' WHERE id = ? AND state <> 'revoked' RETURNING 1",
             &[id.into()],
         )?;
@@ -184,7 +217,7 @@ impl Heart {
                 .set_bridge(&self.user(), id, "revoked", now())
                 .await?;
             self.show_bridges()?;
-            self.resume()?; // what waited for this machine waits in vain, and is told so
+            self.resume(); // what waited for this machine waits in vain, and is told so
         }
         Ok(changed)
     }
@@ -192,7 +225,7 @@ impl Heart {
     /// The six words of a machine that waits for its owner's word.
     pub(super) fn words_of(&self, id: &str) -> Result<Vec<String>> {
         let row: Option<Key> = self
-            .db
+            .db()
             .first("SELECT public_key FROM bridges WHERE id = ?", &[id.into()])?;
         let key = PublicKey::from_text(&row.ok_or(Error::Missing("the bridge"))?.public_key)?;
         Ok(six_words(&key, &self.command_key()?.public())
@@ -207,7 +240,7 @@ impl Heart {
             name: String,
         }
         let rows: Vec<Name> = self
-            .db
+            .db()
             .all("SELECT name FROM bridges WHERE state <> 'revoked'", &[])?;
         let taken = |name: &str| rows.iter().any(|row| row.name == name);
         let mut candidates =

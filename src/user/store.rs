@@ -1,9 +1,9 @@
-//! The rows that the driver lives on: conversations, transcript, deliveries. Nothing here decides anything.
+//! What is read and tidied beside the driver's own rows: the prompt's window, the object's own values, what may be dropped.
 
 use super::db::Db;
+use super::rows::span;
 use crate::error::Result;
-use agent::{Conversation, Effect, Entry, Line, Trust};
-use protocol::key::{hex, random_bytes};
+use agent::{Entry, Line, Trust};
 use serde::Deserialize;
 
 /// How much of a conversation is read for a prompt; the prompt's own budget cuts further.
@@ -12,12 +12,10 @@ const WINDOW_ROWS: i64 = 200;
 /// How long a delivery is remembered: Meta retries for seven days, Telegram for one.
 const INBOX_MILLIS: i64 = 8 * DAY_MILLIS;
 
-const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+/// How long a call's receipt and what was set aside are kept.
+const RECEIPTS_MILLIS: i64 = 90 * DAY_MILLIS;
 
-#[derive(Deserialize)]
-struct Machine {
-    machine: String,
-}
+const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
 
 #[derive(Deserialize)]
 struct Stored {
@@ -34,82 +32,14 @@ struct Count {
     count: i64,
 }
 
-#[derive(Deserialize)]
-struct Name {
-    id: String,
-}
-
-/// Notes a delivery; false if it was noted before.
-pub(super) fn admit(db: &Db, delivery: &str, now: i64) -> Result<bool> {
-    db.changed(
-        "INSERT INTO inbox (delivery, at) VALUES (?, ?) ON CONFLICT DO NOTHING RETURNING 1",
-        &[delivery.into(), now.into()],
-    )
-}
-
-/// Whether a delivery was noted before.
-pub(super) fn is_admitted(db: &Db, delivery: &str) -> Result<bool> {
-    let row: Option<Count> = db.first(
-        "SELECT count(*) AS count FROM inbox WHERE delivery = ?",
-        &[delivery.into()],
-    )?;
-    Ok(row.is_some_and(|row| row.count > 0))
-}
-
-/// A conversation's machine, a fresh one if nothing was said there yet.
-pub(super) fn load(db: &Db, conversation: &str) -> Result<Conversation> {
-    let row: Option<Machine> = db.first(
-        "SELECT machine FROM conversations WHERE id = ?",
-        &[conversation.into()],
-    )?;
-    match row {
-        Some(row) => Ok(serde_json::from_str(&row.machine)?),
-        None => Ok(Conversation::new(&hex(&random_bytes::<5>()?))),
-    }
-}
-
-/// Saves a machine and the lines that it appended.
-pub(super) fn save(db: &Db, conversation: &str, machine: &mut Conversation) -> Result<()> {
-    for entry in machine.take_appended() {
-        append(db, conversation, &entry)?;
-    }
-    let open = i64::from(!machine.outstanding().is_empty());
-    db.run(
-        "INSERT INTO conversations (id, machine, open) VALUES (?, ?, ?)
-         ON CONFLICT (id) DO UPDATE SET machine = excluded.machine, open = excluded.open",
-        &[
-            conversation.into(),
-            (&serde_json::to_string(machine)?).into(),
-            open.into(),
-        ],
-    )
-}
-
-fn append(db: &Db, conversation: &str, entry: &Entry) -> Result<()> {
-    db.run(
-        "INSERT INTO transcript (conversation, at, entry) VALUES (?, ?, ?)",
-        &[
-            conversation.into(),
-            entry.at.into(),
-            (&serde_json::to_string(entry)?).into(),
-        ],
-    )?;
-    match &entry.line {
-        Line::Person { text, .. } | Line::Agent { text, .. } if !text.is_empty() => db.run(
-            "INSERT INTO transcript_words (rowid, words) VALUES (last_insert_rowid(), ?)",
-            &[text.into()],
-        ),
-        Line::Person { .. } | Line::Agent { .. } | Line::Result { .. } | Line::Note { .. } => {
-            Ok(())
-        }
-    }
-}
-
 /// The newest lines of a conversation, oldest first.
 pub(super) fn window(db: &Db, conversation: &str) -> Result<Vec<Entry>> {
+    let Some((first, last)) = span(db, conversation)? else {
+        return Ok(Vec::new());
+    };
     let rows: Vec<Stored> = db.all(
-        "SELECT entry FROM (SELECT seq, entry FROM transcript WHERE conversation = ? ORDER BY seq DESC LIMIT ?) ORDER BY seq",
-        &[conversation.into(), WINDOW_ROWS.into()],
+        "SELECT entry FROM (SELECT seq, entry FROM transcript WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?) ORDER BY seq",
+        &[first.into(), last.into(), WINDOW_ROWS.into()],
     )?;
     rows.iter()
         .map(|row| Ok(serde_json::from_str(&row.entry)?))
@@ -118,10 +48,13 @@ pub(super) fn window(db: &Db, conversation: &str) -> Result<Vec<Entry>> {
 
 /// The label of the least trusted words since the person last wrote: what a tool does then, it may do on their account.
 pub(super) fn trust_in_view(db: &Db, conversation: &str) -> Result<Trust> {
+    let Some((first, last)) = span(db, conversation)? else {
+        return Ok(Trust::Owner);
+    };
     let rows: Vec<Stored> = db.all(
-        "SELECT entry FROM transcript WHERE conversation = ?1 AND seq >= (
-           SELECT max(seq) FROM transcript WHERE conversation = ?1 AND entry ->> '$.line.type' = 'person')",
-        &[conversation.into()],
+        "SELECT entry FROM transcript WHERE seq BETWEEN ?1 AND ?2 AND seq >= (
+           SELECT seq FROM transcript WHERE seq BETWEEN ?1 AND ?2 AND entry ->> '$.line.type' = 'person' ORDER BY seq DESC LIMIT 1)",
+        &[first.into(), last.into()],
     )?;
     let mut trust = Trust::Owner;
     for row in &rows {
@@ -136,22 +69,34 @@ pub(super) fn trust_in_view(db: &Db, conversation: &str) -> Result<Trust> {
     Ok(trust)
 }
 
-/// The conversations in which something is awaited, and what.
-pub(super) fn outstanding(db: &Db) -> Result<Vec<(String, Vec<Effect>)>> {
-    let rows: Vec<Name> = db.all("SELECT id FROM conversations WHERE open = 1", &[])?;
-    rows.into_iter()
-        .map(|row| Ok((row.id.clone(), load(db, &row.id)?.outstanding())))
-        .collect()
-}
-
 /// How many messages of the last day may or may not have arrived.
 pub(super) fn doubtful(db: &Db, now: i64) -> Result<i64> {
     let since = now - DAY_MILLIS;
     let row: Option<Count> = db.first(
-        "SELECT count(*) AS count FROM sendings WHERE state = 'unknown' AND at > ?",
+        "SELECT count(*) AS count FROM sendings WHERE state = 'unknown' AND since > ?",
         &[since.into()],
     )?;
     Ok(row.map_or(0, |row| row.count))
+}
+
+/// What a day has cost.
+#[derive(Debug, Default, Deserialize)]
+pub(super) struct Usage {
+    /// Tokens, those of lost answers included.
+    pub(super) tokens: u64,
+    /// Rows written.
+    pub(super) rows: u64,
+}
+
+/// What the day of `now` has cost up to now.
+pub(super) fn usage(db: &Db, now: i64) -> Result<Usage> {
+    let row: Option<Usage> = db.first(
+        "SELECT input + output + lost AS tokens, rows FROM usage WHERE day = ?",
+        &[(now / DAY_MILLIS).into()],
+    )?;
+    let mut usage = row.unwrap_or_default();
+    usage.rows += db.rows_written();
+    Ok(usage)
 }
 
 /// A value that belongs to the object itself.
@@ -171,8 +116,14 @@ pub(super) fn set_meta(db: &Db, key: &str, value: &str) -> Result<()> {
     )
 }
 
-/// Drops what no longer serves anyone: old deliveries, used tokens, dead links, files that were handed over.
+/// Drops what no longer serves anyone, once a day: old deliveries, used tokens, dead links, files that were handed over.
 pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
+    const PRUNED: &str = "pruned";
+    let today = (now / DAY_MILLIS).to_string();
+    if meta(db, PRUNED)?.as_ref() == Some(&today) {
+        return Ok(());
+    }
+    set_meta(db, PRUNED, &today)?;
     db.run(
         "DELETE FROM inbox WHERE at < ?",
         &[(now - INBOX_MILLIS).into()],
@@ -183,7 +134,7 @@ pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
         &[(now - DAY_MILLIS).into()],
     )?;
     db.run(
-        "DELETE FROM sendings WHERE at < ?",
+        "DELETE FROM sendings WHERE since < ?",
         &[(now - INBOX_MILLIS).into()],
     )?;
     db.run(
@@ -193,5 +144,17 @@ pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
     db.run(
         "DELETE FROM files WHERE at < ?",
         &[(now - DAY_MILLIS).into()],
+    )?;
+    db.run(
+        "DELETE FROM failures WHERE at < ?",
+        &[(now - INBOX_MILLIS).into()],
+    )?;
+    db.run(
+        "DELETE FROM calls WHERE ended_at < ?",
+        &[(now - RECEIPTS_MILLIS).into()],
+    )?;
+    db.run(
+        "DELETE FROM aside WHERE at < ?",
+        &[(now - RECEIPTS_MILLIS).into()],
     )
 }

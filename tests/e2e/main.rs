@@ -6,10 +6,13 @@ mod kit;
 
 mod actions;
 mod attacks;
+mod bounds;
 mod doors;
+mod freeze;
 mod kills;
 mod liars;
 mod memory;
 mod models;
+mod outside;
 mod page;
 mod storms;

@@ -1,5 +1,6 @@
-//! The project's commands: `cargo xtask dev`, `cargo xtask build-worker`, `cargo xtask test`.
+//! The project's commands: `cargo xtask dev`, `build-worker`, `test`, `bench`.
 
+mod bench;
 mod console;
 mod database;
 mod dev;
@@ -40,6 +41,8 @@ enum Command {
     },
     /// Check everything that must hold before a change is accepted
     Test(test::Options),
+    /// Measure: rows written by a turn
+    Bench(bench::Options),
 }
 
 fn main() -> ExitCode {
@@ -66,6 +69,7 @@ fn run(command: &Command) -> Result<()> {
             build_worker(&workspace, Purpose::told_by_wrangler())
         }
         Command::Test(options) => test::run(&workspace, options),
+        Command::Bench(options) => bench::run(&workspace, options),
     }
 }
 

@@ -107,6 +107,11 @@ impl Conversation {
         std::mem::take(&mut self.appended)
     }
 
+    /// Whether nothing has ever happened in it.
+    pub fn is_new(&self) -> bool {
+        self.turns == 0 && self.queued.is_empty() && self.noticed.is_empty()
+    }
+
     /// Whether no turn is under way. Something may still be being sent.
     pub fn is_idle(&self) -> bool {
         self.turn.is_none()

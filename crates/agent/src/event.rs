@@ -185,6 +185,11 @@ pub enum ModelFailure {
         /// Its words, shortened; for the operator's log and the person.
         reason: String,
     },
+    /// Asking failed on our side again and again, so it is given up.
+    Broken {
+        /// What is known.
+        reason: String,
+    },
     /// No answer came, or it broke off.
     Network {
         /// What is known.

@@ -4,6 +4,7 @@ use super::person::PATIENCE;
 use bernard::channels::console::{FromPage, Item, PageId, Speaker, ToPage};
 use futures::{SinkExt, StreamExt};
 use reqwest::header::{COOKIE, ORIGIN, SET_COOKIE};
+use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
@@ -14,7 +15,6 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 #[derive(Debug)]
 pub(crate) struct Console {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
-    said: u32,
 }
 
 impl Console {
@@ -57,13 +57,14 @@ impl Console {
         let (socket, _) = connect_async(request)
             .await
             .expect("the console's socket opens");
-        Self { socket, said: 0 }
+        Self { socket }
     }
 
     /// Writes something.
     pub(crate) async fn says(&mut self, text: &str) {
-        self.said += 1;
-        let id = PageId::try_from(format!("said-{}", self.said)).expect("letters and digits");
+        static SAID: AtomicU64 = AtomicU64::new(0); // a repeated id would be taken for a repeated delivery
+        let number = SAID.fetch_add(1, Ordering::SeqCst);
+        let id = PageId::try_from(format!("said-{number}")).expect("letters and digits");
         let frame = serde_json::to_string(&FromPage::Say {
             id,
             text: text.to_owned(),
@@ -77,29 +78,41 @@ impl Console {
 
     /// Waits for words of Bernard's that hold `fragment`.
     pub(crate) async fn hears(&mut self, fragment: &str) -> String {
+        self.hears_and_sees(fragment).await.0
+    }
+
+    /// The same, and the answers that were seen in the making until then, each as far as it went.
+    pub(crate) async fn hears_and_sees(&mut self, fragment: &str) -> (String, Vec<String>) {
         let wanted = fragment.to_lowercase();
+        let mut seen = Vec::new();
+        let mut making: Option<String> = None;
         let search = async {
             loop {
-                let frame = self
-                    .socket
-                    .next()
-                    .await
-                    .expect("the socket stays open")
-                    .expect("frames can be read");
-                let Message::Text(frame) = frame else {
-                    continue;
-                };
-                let told: ToPage = serde_json::from_str(&frame).expect("the page's language");
-                if let Some(text) =
+                let told = self.told().await;
+                if let ToPage::Delta { text, .. } = &told {
+                    making.get_or_insert_default().push_str(text);
+                } else if let ToPage::Settled { .. } = &told {
+                    seen.extend(making.take());
+                } else if let Some(text) =
                     spoken(told).filter(|text| text.to_lowercase().contains(&wanted))
                 {
                     return text;
                 }
             }
         };
-        timeout(PATIENCE, search)
-            .await
-            .unwrap_or_else(|_| panic!("the console waited in vain for {fragment:?}"))
+        let heard = timeout(PATIENCE, search).await;
+        let heard = heard.unwrap_or_else(|_| panic!("the console waited in vain for {fragment:?}"));
+        seen.extend(making);
+        (heard, seen)
+    }
+
+    async fn told(&mut self) -> ToPage {
+        loop {
+            let frame = self.socket.next().await.expect("the socket stays open");
+            if let Message::Text(frame) = frame.expect("frames can be read") {
+                return serde_json::from_str(&frame).expect("the page's language");
+            }
+        }
     }
 }
 

@@ -66,6 +66,15 @@ impl World {
 
     /// The same, with these variables and secrets unset.
     pub(crate) async fn start_without(model: &str, unset: &[&str]) -> Self {
+        Self::start_as(model, unset, &[]).await
+    }
+
+    /// The same as at first, with these variables set as well.
+    pub(crate) async fn start_with(model: &str, set: &[(&str, &str)]) -> Self {
+        Self::start_as(model, &[], set).await
+    }
+
+    async fn start_as(model: &str, unset: &[&str], set: &[(&str, &str)]) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let telegram = FakeTelegram::start(TOKEN).await;
         let anthropic = FakeModel::start(Dialect::Anthropic, ANTHROPIC_KEY).await;
@@ -81,8 +90,9 @@ impl World {
             ("OPENAI_API_URL", &openai.url),
             ("OWNER_CLAIM", OWNER_CLAIM),
         ];
-        let set = vars.into_iter().filter(|(name, _)| !unset.contains(name));
-        let vars: Map<String, Value> = set
+        let usual = vars.into_iter().filter(|(name, _)| !unset.contains(name));
+        let vars: Map<String, Value> = usual
+            .chain(set.iter().copied())
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
         let runtime = Runtime::start(&folder.path().join("worker"), vars).await;

@@ -14,12 +14,15 @@ use serde_json::Value;
 use std::collections::VecDeque;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 /// No prompt of a test comes near it.
 const REQUEST_LIMIT: usize = 4 * 1024 * 1024;
+
+/// How often a model that says nothing shows that it is there.
+const SIGN_OF_LIFE_EVERY: Duration = Duration::from_millis(100);
 
 /// Whose API is spoken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,17 +40,25 @@ pub(crate) enum Next {
     Replies(Reply),
     /// It answers with this status, in the form that its API gives to that status.
     Refuses(u16),
+    /// It has too much to do, and names the seconds to wait.
+    Busy(u32),
     /// The prompt is longer than its window.
     Overflows,
     /// The connection is reset before any answer.
     Resets,
     /// The answer breaks off after this many bytes.
     BreaksOff(Reply, usize),
+    /// The connection is reset when this many bytes of the answer have left.
+    ResetsAfter(Reply, usize),
     /// The answer's head comes, then nothing more.
     Stalls,
     /// The answer begins, and after this many bytes nothing more comes.
     StallsAfter(Reply, usize),
-    /// The answer comes, but not at once.
+    /// What comes before the first token comes, then signs of life for ever.
+    Pings,
+    /// In the middle of the answer, at the end of the event that holds its byte of this number, come only signs of life for so long.
+    Dozes(Reply, usize, Duration),
+    /// The answer comes, but not at once: not even its head.
     Ponders(Reply, Duration),
 }
 
@@ -90,6 +101,16 @@ struct Shared {
     key: String,
     desk: Mutex<Desk>,
     asked: watch::Sender<usize>,
+    /// How many answers have come to a standstill.
+    stalled: watch::Sender<usize>,
+    /// How many askers have hung up before the answer's end.
+    left: watch::Sender<usize>,
+}
+
+/// Someone who waits for an answer that is slow to come. Whoever leaves before it is served is counted.
+struct Waiting {
+    shared: Arc<Shared>,
+    served: bool,
 }
 
 struct Desk {
@@ -98,6 +119,7 @@ struct Desk {
     otherwise: Option<Next>,
     cutting: Cutting,
     requests: Vec<Value>,
+    asked_at: Vec<Instant>,
     violations: Vec<String>,
 }
 
@@ -114,6 +136,7 @@ impl FakeModel {
             otherwise: None,
             cutting,
             requests: Vec::new(),
+            asked_at: Vec::new(),
             violations: Vec::new(),
         };
         let shared = Arc::new(Shared {
@@ -121,6 +144,8 @@ impl FakeModel {
             key: key.to_owned(),
             desk: Mutex::new(desk),
             asked: watch::Sender::new(0),
+            stalled: watch::Sender::new(0),
+            left: watch::Sender::new(0),
         });
         let server = Server::start(Router::new().fallback(serve).with_state(shared.clone())).await;
         let prefix = match dialect {
@@ -179,15 +204,24 @@ impl FakeModel {
         self.shared.desk().requests.clone()
     }
 
+    /// When each of them came.
+    pub(crate) fn asked_at(&self) -> Vec<Instant> {
+        self.shared.desk().asked_at.clone()
+    }
+
     /// Waits until the model has been asked `count` times in all.
     pub(crate) async fn was_asked(&self, count: usize) {
-        let mut asked = self.shared.asked.subscribe();
-        let wait = timeout(PATIENCE, asked.wait_for(|asked| *asked >= count)).await;
-        assert!(
-            wait.is_ok(),
-            "the model was asked {} times, not {count}",
-            self.requests().len()
-        );
+        reaches(&self.shared.asked, count, "questions").await;
+    }
+
+    /// Waits until `count` answers in all have come to a standstill.
+    pub(crate) async fn has_stalled(&self, count: usize) {
+        reaches(&self.shared.stalled, count, "answers that stall").await;
+    }
+
+    /// Waits until `count` askers in all have closed the connection on an answer that did not come.
+    pub(crate) async fn was_left(&self, count: usize) {
+        reaches(&self.shared.left, count, "askers who hung up").await;
     }
 
     /// Everything that was not as published, and what the script did not foresee or still waits for.
@@ -198,6 +232,36 @@ impl FakeModel {
             .iter()
             .map(|next| format!("the model was never asked for {next:?}"));
         desk.violations.iter().cloned().chain(unused).collect()
+    }
+}
+
+async fn reaches(counter: &watch::Sender<usize>, count: usize, what: &str) {
+    let mut counts = counter.subscribe();
+    let wait = timeout(PATIENCE, counts.wait_for(|reached| *reached >= count)).await;
+    let reached = *counter.borrow();
+    assert!(wait.is_ok(), "{reached} {what}, not {count}");
+}
+
+impl Waiting {
+    /// The answer has come to a standstill.
+    fn begin(shared: &Arc<Shared>) -> Self {
+        shared.stalled.send_modify(|stalled| *stalled += 1);
+        Self {
+            shared: shared.clone(),
+            served: false,
+        }
+    }
+
+    fn serve(mut self) {
+        self.served = true;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        if !self.served {
+            self.shared.left.send_modify(|left| *left += 1);
+        }
     }
 }
 
@@ -259,6 +323,11 @@ impl Shared {
     }
 
     fn refusal(&self, status: u16, message: &str) -> Response {
+        self.refusal_for(status, message, 1)
+    }
+
+    /// A refusal; 429 names these seconds to wait.
+    fn refusal_for(&self, status: u16, message: &str, seconds: u32) -> Response {
         let body = match self.dialect {
             Dialect::Anthropic => dialect::anthropic::error(status, message),
             Dialect::OpenAi => dialect::openai::error(status, message),
@@ -273,9 +342,24 @@ impl Shared {
         if status == StatusCode::TOO_MANY_REQUESTS {
             response
                 .headers_mut()
-                .insert(header::RETRY_AFTER, header::HeaderValue::from_static("1"));
+                .insert(header::RETRY_AFTER, seconds.into());
         }
         response
+    }
+
+    /// What comes before the first token, and what shows from then on that the model is there.
+    fn beginning(&self, request: &Value, number: usize) -> (Vec<u8>, &'static str) {
+        let (beginning, sign) = match self.dialect {
+            Dialect::Anthropic => (
+                dialect::anthropic::beginning(request, number),
+                dialect::anthropic::SIGN_OF_LIFE,
+            ),
+            Dialect::OpenAi => (
+                dialect::openai::beginning(request, number),
+                dialect::openai::SIGN_OF_LIFE,
+            ),
+        };
+        (beginning.into_bytes(), sign)
     }
 
     /// The whole answer as the API streams it.
@@ -315,47 +399,97 @@ async fn serve(
     let (next, cutting, number) = {
         let mut desk = shared.desk();
         desk.requests.push(request.clone());
+        desk.asked_at.push(Instant::now());
         (desk.next(&request), desk.cutting, desk.requests.len())
     };
     shared.asked.send_replace(number);
+    let Some(next) = next else {
+        shared.desk().violations.push(format!(
+            "{:?} was asked, but its script had ended",
+            shared.dialect
+        ));
+        return shared.refusal(500, "the script has ended");
+    };
+    let speak = |reply: &Reply| shared.speak(reply, &request, number, cutting.crlf);
     match next {
-        Some(Next::Replies(reply)) => stream(pieces(
-            &shared.speak(&reply, &request, number, cutting.crlf),
-            cutting.size,
-        )),
-        Some(Next::BreaksOff(reply, after)) => {
-            let mut whole = shared.speak(&reply, &request, number, cutting.crlf);
-            whole.truncate(after);
-            let broken = stream::once(async { Err(io::ErrorKind::ConnectionReset.into()) });
-            stream(pieces(&whole, cutting.size).chain(broken))
+        Next::Replies(reply) => stream(pieces(&speak(&reply), cutting.size)),
+        Next::BreaksOff(reply, after) => {
+            let broken = async { Err(io::ErrorKind::ConnectionReset.into()) };
+            let whole = &speak(&reply)[..after];
+            stream(pieces(whole, cutting.size).chain(stream::once(broken)))
         }
-        Some(Next::Stalls) => stream(stream::pending()),
-        Some(Next::StallsAfter(reply, after)) => {
-            let mut whole = shared.speak(&reply, &request, number, cutting.crlf);
-            whole.truncate(after);
-            stream(pieces(&whole, cutting.size).chain(stream::pending()))
+        Next::ResetsAfter(reply, after) => {
+            let reset = async move {
+                cut.now();
+                Err(io::ErrorKind::ConnectionReset.into())
+            };
+            let whole = &speak(&reply)[..after];
+            stream(pieces(whole, cutting.size).chain(stream::once(reset)))
         }
-        Some(Next::Ponders(reply, pause)) => {
+        Next::Stalls => stream(standstill(shared)),
+        Next::StallsAfter(reply, after) => {
+            let whole = &speak(&reply)[..after];
+            stream(pieces(whole, cutting.size).chain(standstill(shared)))
+        }
+        Next::Pings => {
+            let (beginning, sign) = shared.beginning(&request, number);
+            stream(pieces(&beginning, cutting.size).chain(signs_of_life(sign, shared)))
+        }
+        Next::Dozes(reply, after, pause) => {
+            let (_, sign) = shared.beginning(&request, number);
+            let whole = speak(&reply);
+            let (first, rest) = whole.split_at(end_of_event(&whole, after));
+            let signs = pause.as_millis() / SIGN_OF_LIFE_EVERY.as_millis();
+            let signs = usize::try_from(signs).expect("a test does not doze for years");
+            let doze = signs_of_life(sign, shared.clone()).take(signs);
+            let rest = pieces(rest, cutting.size);
+            stream(pieces(first, cutting.size).chain(doze).chain(rest))
+        }
+        Next::Ponders(reply, pause) => {
+            let waiting = Waiting::begin(&shared);
             sleep(pause).await;
-            stream(pieces(
-                &shared.speak(&reply, &request, number, cutting.crlf),
-                cutting.size,
-            ))
+            waiting.serve();
+            stream(pieces(&speak(&reply), cutting.size))
         }
-        Some(Next::Refuses(status)) => shared.refusal(status, "as the script says"),
-        Some(Next::Overflows) => shared.refusal(400, dialect::OVERFLOW),
-        Some(Next::Resets) => {
+        Next::Refuses(status) => shared.refusal(status, "as the script says"),
+        Next::Busy(seconds) => shared.refusal_for(429, "as the script says", seconds),
+        Next::Overflows => shared.refusal(400, dialect::OVERFLOW),
+        Next::Resets => {
             cut.now();
             StatusCode::OK.into_response()
         }
-        None => {
-            shared.desk().violations.push(format!(
-                "{:?} was asked, but its script had ended",
-                shared.dialect
-            ));
-            shared.refusal(500, "the script has ended")
-        }
     }
+}
+
+/// Nothing, for as long as the asker waits.
+fn standstill(shared: Arc<Shared>) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    stream::once(async move {
+        let _waiting = Waiting::begin(&shared);
+        std::future::pending().await
+    })
+}
+
+/// One sign of life after the other, for as long as the asker waits.
+fn signs_of_life(
+    sign: &'static str,
+    shared: Arc<Shared>,
+) -> impl Stream<Item = io::Result<Bytes>> + Send {
+    let waiting = async move { Waiting::begin(&shared) };
+    stream::once(waiting).flat_map(move |waiting| {
+        stream::unfold(waiting, move |waiting| async move {
+            sleep(SIGN_OF_LIFE_EVERY).await;
+            Some((Ok(Bytes::from_static(sign.as_bytes())), waiting))
+        })
+    })
+}
+
+/// Where the event ends that holds this byte.
+fn end_of_event(stream: &[u8], at: usize) -> usize {
+    let ends =
+        |end: &usize| stream[..*end].ends_with(b"\n\n") || stream[..*end].ends_with(b"\r\n\r\n");
+    (at + 1..=stream.len())
+        .find(ends)
+        .expect("a stream ends with an event")
 }
 
 fn stream(pieces: impl Stream<Item = io::Result<Bytes>> + Send + 'static) -> Response {

@@ -105,6 +105,13 @@ impl Wire {
     }
 }
 
+impl Drop for Wire {
+    /// A cut connection ends in a reset also when nothing more was to be written.
+    fn drop(&mut self) {
+        self.intact().ok();
+    }
+}
+
 impl AsyncRead for Wire {
     fn poll_read(
         mut self: Pin<&mut Self>,

@@ -56,6 +56,9 @@ pub fn sentence(failure: &ModelFailure) -> String {
         ModelFailure::Rejected { reason } => {
             format!("The model provider rejected the request ({}); put it another way.", short(reason))
         }
+        ModelFailure::Broken { reason } => {
+            format!("Something broke in me each time I went at this, three times over ({}); I have set it aside.", short(reason))
+        }
         ModelFailure::Network { reason } => {
             format!("The model did not answer ({}); write again.", short(reason))
         }

@@ -201,14 +201,24 @@ pub(crate) fn error(status: u16, message: &str) -> Value {
     json!({"type": "error", "error": {"type": kind, "message": message}, "request_id": "req_011CSHoEeqs5C35K2UUqR7Fy"})
 }
 
-/// A reply as the API streams it.
-pub(crate) fn speak(reply: &Reply, request: &Value, number: usize) -> String {
+/// What keeps a connection awake and says nothing.
+pub(crate) const SIGN_OF_LIFE: &str = "event: ping\ndata: {\"type\": \"ping\"}\n\n";
+
+/// What comes before the first token.
+pub(crate) fn beginning(request: &Value, number: usize) -> String {
     let mut out = String::new();
-    let mut event = |data: Value| sse(&mut out, data["type"].as_str(), &data);
-    event(json!({"type": "message_start", "message": {
+    let start = json!({"type": "message_start", "message": {
         "id": format!("msg_{number}"), "type": "message", "role": "assistant", "content": [], "model": request["model"],
         "stop_reason": null, "stop_sequence": null, "usage": {"input_tokens": 400, "output_tokens": 1},
-    }}));
+    }});
+    sse(&mut out, Some("message_start"), &start);
+    out
+}
+
+/// A reply as the API streams it.
+pub(crate) fn speak(reply: &Reply, request: &Value, number: usize) -> String {
+    let mut out = beginning(request, number);
+    let mut event = |data: Value| sse(&mut out, data["type"].as_str(), &data);
     let mut index = 0;
     let mut block = |start: Value, deltas: Vec<Value>| {
         event(json!({"type": "content_block_start", "index": index, "content_block": start}));

@@ -193,20 +193,36 @@ pub(crate) fn error(status: u16, message: &str) -> Value {
     json!({"error": {"message": message, "type": kind, "param": null, "code": code}})
 }
 
-/// A reply as the API streams it; comments keep the connection awake, as `OpenRouter` does.
+/// What keeps a connection awake and says nothing: a comment, as `OpenRouter` sends it.
+pub(crate) const SIGN_OF_LIFE: &str = ": OPENROUTER PROCESSING\n\n";
+
+/// What comes before the first token.
+pub(crate) fn beginning(request: &Value, number: usize) -> String {
+    let mut out = SIGN_OF_LIFE.to_owned();
+    let role = choices(&json!({"role": "assistant", "content": ""}), None);
+    sse(&mut out, None, &chunk(request, number, &role, &Value::Null));
+    out
+}
+
+fn choices(delta: &Value, finish: Option<&str>) -> Value {
+    json!([{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}])
+}
+
+fn chunk(request: &Value, number: usize, choices: &Value, usage: &Value) -> Value {
+    json!({
+        "id": format!("chatcmpl-{number}"), "object": "chat.completion.chunk", "created": 1_700_000_000,
+        "model": request["model"], "system_fingerprint": "fp_44709d6fcb", "choices": choices, "usage": usage,
+    })
+}
+
+/// A reply as the API streams it.
 pub(crate) fn speak(reply: &Reply, request: &Value, number: usize) -> String {
-    let mut out = ": OPENROUTER PROCESSING\n\n".to_owned();
-    let chunk = |choices: Value, usage: Value| {
-        json!({
-            "id": format!("chatcmpl-{number}"), "object": "chat.completion.chunk", "created": 1_700_000_000,
-            "model": request["model"], "system_fingerprint": "fp_44709d6fcb", "choices": choices, "usage": usage,
-        })
-    };
+    let mut out = beginning(request, number);
+    let chunk = |choices: Value, usage: Value| chunk(request, number, &choices, &usage);
     let mut delta = |delta: Value, finish: Option<&str>| {
-        let choice = json!({"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish});
-        sse(&mut out, None, &chunk(json!([choice]), Value::Null));
+        let chunk = chunk(choices(&delta, finish), Value::Null);
+        sse(&mut out, None, &chunk);
     };
-    delta(json!({"role": "assistant", "content": ""}), None);
     for text in morsels(&reply.text) {
         delta(json!({"content": text}), None);
     }

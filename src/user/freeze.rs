@@ -1,0 +1,91 @@
+//! `/panic`: everything stops and every machine is cut off, until `/resume` from a place that whoever has stolen the chat does not have.
+
+use super::{CONSOLE, Heart, now, store};
+use crate::error::Result;
+use crate::time::utc;
+use agent::Event;
+use driver::Rows;
+use protocol::CLOSE_FROZEN;
+use std::rc::Rc;
+use worker::{Response, console_log};
+
+/// Since when everything is frozen, in milliseconds since 1970; empty while nothing is.
+const FROZEN: &str = "frozen";
+
+/// What a machine is told that dials in meanwhile.
+const KEPT_OUT: &str =
+    "frozen by /panic; /resume in the console, or `local-bridge resume` here, ends it";
+
+impl Heart {
+    /// Since when everything is frozen.
+    pub(super) fn frozen_since(&self) -> Result<Option<i64>> {
+        let since = store::meta(self.db(), FROZEN)?;
+        Ok(since.and_then(|since| since.parse().ok()))
+    }
+
+    /// Stops every turn, calls off what runs and what waits, and cuts every machine off.
+    pub(super) fn freeze(self: &Rc<Self>) -> Result<String> {
+        if self.frozen_since()?.is_none() {
+            store::set_meta(self.db(), FROZEN, &now().to_string())?;
+        }
+        for conversation in self.db().open()? {
+            self.step(&conversation, &Event::Stopped { at: now() })?; // what runs at home is called off while its machine still listens
+        }
+        self.hang_up_on_all(CLOSE_FROZEN, KEPT_OUT);
+        self.show_bridges()?;
+        console_log!("frozen");
+        Ok("Frozen. Every turn is stopped, what ran is called off, what waited is dropped, and every machine is cut off. It stays so until you \
+            write /resume in the console, or run `local-bridge resume` on a machine of yours; this chat cannot end it."
+            .to_owned())
+    }
+
+    /// Ends it, if the wish comes from the console: a stolen chat shall not undo its owner's panic.
+    pub(super) fn thaw_from(self: &Rc<Self>, conversation: &str) -> Result<String> {
+        if self.frozen_since()?.is_none() {
+            return Ok("Nothing is frozen.".to_owned());
+        }
+        if conversation != CONSOLE {
+            return Ok("That is not for a chat to decide: write /resume in the console, or run `local-bridge resume` on a machine of yours."
+                .to_owned());
+        }
+        self.thaw()?;
+        Ok("Thawed. Your machines may come back; what was stopped stays stopped.".to_owned())
+    }
+
+    /// Ends it for a machine that has proven itself.
+    pub(super) fn thaw_from_home(self: &Rc<Self>, id: &str, token: &str) -> Result<Response> {
+        if !self.admits(id, token)? {
+            return Ok(Response::error("unauthorized", 401)?);
+        }
+        let was_frozen = self.frozen_since()?.is_some();
+        self.thaw()?;
+        Ok(Response::from_json(
+            &serde_json::json!({ "thawed": was_frozen }),
+        )?)
+    }
+
+    fn thaw(&self) -> Result<()> {
+        store::set_meta(self.db(), FROZEN, "")?;
+        console_log!("thawed");
+        Ok(())
+    }
+
+    /// What a person reads who writes meanwhile.
+    pub(super) fn frozen_words(&self) -> Result<Option<String>> {
+        Ok(self.frozen_since()?.map(|since| {
+            format!(
+                "I am frozen since {} and do nothing. /resume in the console, or `local-bridge resume` on a machine of yours, ends it.",
+                utc(since)
+            )
+        }))
+    }
+
+    /// A machine that dials in while everything is frozen is told why it stays out.
+    pub(super) fn kept_out(&self) -> Result<Option<Response>> {
+        if self.frozen_since()?.is_none() {
+            return Ok(None);
+        }
+        let body = serde_json::json!({ "error": KEPT_OUT });
+        Ok(Some(Response::from_json(&body)?.with_status(423)))
+    }
+}

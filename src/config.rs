@@ -9,6 +9,12 @@ use std::time::Duration;
 /// What a limit on waiting may be set to, in seconds: none at all would stop every answer, and no person waits for more.
 const SECONDS: RangeInclusive<u64> = 1..=600;
 
+/// What the life of a question may be set to, in minutes: up to a week.
+const MINUTES: RangeInclusive<i64> = 1..=10_080;
+
+/// How long a question stays open where nothing else is set, in minutes.
+const USUAL_MINUTES: i64 = 30;
+
 /// What the Worker was configured with. Everything is optional: what is missing closes its route or says so when it is wanted.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -26,6 +32,8 @@ pub struct Config {
     pub access: ModelAccess,
     /// How long a model is waited for.
     pub patience: Patience,
+    /// How long a question about a call stays open, in minutes.
+    pub question_minutes: i64,
     /// What was set to something that cannot be, one sentence each, for the operator.
     pub faults: Vec<String>,
 }
@@ -76,6 +84,17 @@ impl Config {
             first_token: seconds("MODEL_FIRST_TOKEN_SECONDS", usual.first_token),
             pause: seconds("MODEL_PAUSE_SECONDS", usual.pause),
         };
+        let question_minutes = text("APPROVAL_MINUTES").map_or(USUAL_MINUTES, |text| {
+            let minutes = text.parse().ok().filter(|minutes| MINUTES.contains(minutes));
+            minutes.unwrap_or_else(|| {
+                faults.push(format!(
+                    "APPROVAL_MINUTES is not a number of minutes from {} to {}; {USUAL_MINUTES} are waited",
+                    MINUTES.start(),
+                    MINUTES.end()
+                ));
+                USUAL_MINUTES
+            })
+        });
         Self {
             telegram_token: secret("TELEGRAM_BOT_TOKEN"),
             telegram_webhook_secret: secret("TELEGRAM_WEBHOOK_SECRET"),
@@ -89,6 +108,7 @@ impl Config {
                 openai_url: text("OPENAI_API_URL"),
             },
             patience,
+            question_minutes,
             faults,
         }
     }

@@ -147,6 +147,11 @@ fn to_worker() -> Vec<ToWorker> {
             mime: file().mime,
             size: file().size,
         },
+        ToWorker::Waiting {
+            call: call(),
+            why: text("policy.toml line 12: ask sh"),
+            minutes: 30,
+        },
         ToWorker::Result {
             call: call(),
             outcome: line(&Outcome::done("4 lines")),

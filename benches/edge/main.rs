@@ -1,7 +1,11 @@
 //! What a turn costs on the real runtime: rows written, by what the person asks for. `cargo xtask bench rows` runs it.
 
 #[path = "../../tests/e2e/kit/mod.rs"]
-#[expect(dead_code, reason = "the stories use the rest of the kit")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "the stories use the rest of the kit"
+)]
 mod kit;
 
 mod rows;

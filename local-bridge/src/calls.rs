@@ -1,5 +1,6 @@
 //! Which calls run: news in, actions out. Holds no keys, no tokens, no sockets; what must outlast a crash goes to its [`Records`] first.
 
+use crate::approve::{Held, Ruling};
 use crate::journal::{Ended, Known, Records};
 use protocol::call::{CallId, Outcome, ToolCall, ToolName};
 use protocol::token::call_hash;
@@ -15,6 +16,9 @@ const MAX_RUNNING: usize = 4;
 
 /// How many calls may wait for their turn; the Worker's limits are far below.
 const MAX_QUEUED: usize = 64;
+
+/// How many calls may wait for a yes at home; a person who is asked more often than that no longer reads.
+const MAX_HELD: usize = 16;
 
 /// How long an acknowledged call is still known. The Worker gives up on a call long before.
 const KEPT_MILLIS: i64 = 8 * 24 * 60 * 60 * 1000;
@@ -32,6 +36,8 @@ pub struct Calls<J> {
     connected: bool,
     running: HashMap<CallId, Running>,
     queue: VecDeque<Asked>,
+    /// Calls may wait for a yes at home.
+    holds: bool,
     attempts: u64,
 }
 
@@ -46,6 +52,8 @@ pub struct Order {
     pub tool: ToolName,
     /// Its arguments, as yet unchecked against the tool's own type.
     pub arguments: Value,
+    /// SHA-256 of the policy under which its owner has said yes to it at home; nothing where nobody was asked there.
+    pub yes: Option<String>,
 }
 
 /// What can happen. What the Worker says comes between [`News::Welcomed`] and [`News::Lost`] and is checked already.
@@ -55,6 +63,17 @@ pub enum News {
     Welcomed,
     /// The Worker orders a call.
     Ordered(ToolCall),
+    /// The Worker orders a call that needs a yes at home.
+    Held(Box<Held>),
+    /// What becomes of a call that waits for a yes at home is decided, by the question of this digest.
+    Ruled {
+        /// The call.
+        call: CallId,
+        /// Of which question.
+        digest: String,
+        /// What.
+        ruling: Ruling,
+    },
     /// The Worker has stored a result.
     Acknowledged {
         /// The call.
@@ -87,6 +106,17 @@ pub enum News {
 pub enum Action {
     /// Tell the Worker how a call ended, with a receipt.
     Report(Ended),
+    /// Tell the owner that a call waits for a yes at home.
+    Ask(ToolName),
+    /// Tell the Worker that a call waits for a yes at home.
+    Wait {
+        /// The call.
+        call: CallId,
+        /// The rule that wants the yes.
+        why: String,
+        /// When the question ends, in milliseconds since 1970.
+        until: i64,
+    },
     /// Run a call; it ends in [`News::Ended`].
     Start(Order),
     /// End a run early; it still ends in [`News::Ended`], which may come too late to count.
@@ -107,6 +137,17 @@ pub enum Action {
 struct Asked {
     call: ToolCall,
     sha256: String,
+    /// The question that goes with it, or what its answer was worth.
+    home: Home,
+}
+
+/// What a call needs from its owner at home.
+#[derive(Debug)]
+enum Home {
+    Nothing,
+    Wanted(Box<Held>),
+    /// A yes, under the policy of this SHA-256.
+    Said(String),
 }
 
 #[derive(Debug)]
@@ -140,6 +181,7 @@ impl<J: Records> Calls<J> {
             connected: false,
             running: HashMap::new(),
             queue: VecDeque::new(),
+            holds: true, // the process before may have left some
             attempts: 0,
         })
     }
@@ -149,7 +191,13 @@ impl<J: Records> Calls<J> {
     pub fn handle(&mut self, news: News, now: i64) -> Result<Vec<Action>, J::Error> {
         match news {
             News::Welcomed => self.welcomed(now),
-            News::Ordered(call) => self.ordered(call, now),
+            News::Ordered(call) => self.ordered(Asked::new(call), now),
+            News::Held(held) => self.ordered(Asked::wanting(held), now),
+            News::Ruled {
+                call,
+                digest,
+                ruling,
+            } => self.ruled(&call, &digest, ruling, now),
             News::Acknowledged { call } => {
                 self.records.acknowledge(&call)?;
                 Ok(vec![])
@@ -175,6 +223,18 @@ impl<J: Records> Calls<J> {
         self.running.is_empty() && self.queue.is_empty()
     }
 
+    /// Whether calls may wait for a yes at home, whose time or answer is to be looked for.
+    pub fn holds(&self) -> bool {
+        self.holds
+    }
+
+    /// The calls that wait for a yes at home, with what has been answered.
+    pub fn held(&mut self) -> Result<Vec<Held>, J::Error> {
+        let held = self.records.held()?;
+        self.holds = !held.is_empty();
+        Ok(held)
+    }
+
     /// Every result that the Worker may not have is told again.
     fn welcomed(&mut self, now: i64) -> Result<Vec<Action>, J::Error> {
         self.connected = true;
@@ -183,8 +243,8 @@ impl<J: Records> Calls<J> {
         Ok(waiting.into_iter().map(Action::Report).collect())
     }
 
-    fn ordered(&mut self, call: ToolCall, now: i64) -> Result<Vec<Action>, J::Error> {
-        let asked = Asked::new(call);
+    fn ordered(&mut self, asked: Asked, now: i64) -> Result<Vec<Action>, J::Error> {
+        let held = self.question(&asked.call.id)?;
         let before = match self.records.find(&asked.call.id)? {
             Some(Known::Ended(ended)) if ended.call_sha256 == asked.sha256 => {
                 return self.again(asked, ended, now);
@@ -194,11 +254,17 @@ impl<J: Records> Calls<J> {
             }
             None => self
                 .waiting(&asked.call.id)
-                .map(|at| self.queue[at].sha256.clone()),
+                .map(|at| self.queue[at].sha256.clone())
+                .or(held.as_ref().map(|held| held.call_sha256.clone())),
         };
         match before {
             None => self.take(asked, now),
-            Some(before) if before == asked.sha256 => Ok(vec![]), // its end will be told
+            // Its end will be told.
+            Some(before) if before == asked.sha256 => Ok(held
+                .filter(|held| held.answer.is_none())
+                .and_then(|held| self.wait(held))
+                .into_iter()
+                .collect()),
             Some(_) => Ok(vec![Action::HangUp(format!(
                 "call {} came back asking for something else",
                 asked.call.id
@@ -224,6 +290,15 @@ impl<J: Records> Calls<J> {
         if asked.call.tool.0 == CANCEL {
             return self.cancel(&asked, now);
         }
+        if let Home::Wanted(held) = &asked.home {
+            if self.held()?.len() >= MAX_HELD {
+                let full = Outcome::failed(
+                    "too many calls wait for a yes at home on this machine; they have to be answered first",
+                );
+                return self.end_unrun(&asked, &full, now);
+            }
+            return self.hold(held.as_ref().clone());
+        }
         if self.queue.len() >= MAX_QUEUED {
             let full = Outcome::failed("too many calls are waiting on this machine; try later");
             return self.end_unrun(&asked, &full, now);
@@ -232,10 +307,71 @@ impl<J: Records> Calls<J> {
         self.start_next()
     }
 
+    /// The question about a call that lies open.
+    fn question(&mut self, call: &CallId) -> Result<Option<Held>, J::Error> {
+        if !self.holds {
+            return Ok(None);
+        }
+        let held = self.held()?;
+        Ok(held.into_iter().find(|held| held.call.id == *call))
+    }
+
+    /// Nothing begins: no more than the question is on the disk.
+    fn hold(&mut self, held: Held) -> Result<Vec<Action>, J::Error> {
+        self.records.hold(&held)?;
+        self.holds = true;
+        let ask = Action::Ask(held.call.tool.clone());
+        Ok(std::iter::once(ask).chain(self.wait(held)).collect())
+    }
+
+    fn wait(&self, held: Held) -> Option<Action> {
+        self.connected.then_some(Action::Wait {
+            call: held.call.id,
+            why: held.why,
+            until: held.expires_at,
+        })
+    }
+
+    /// A ruling holds for the question that it was about, and for as long as that lies open: it is taken off the list when the call begins.
+    fn ruled(
+        &mut self,
+        call: &CallId,
+        digest: &str,
+        ruling: Ruling,
+        now: i64,
+    ) -> Result<Vec<Action>, J::Error> {
+        let Some(held) = self.question(call)?.filter(|held| held.digest == digest) else {
+            return Ok(vec![]);
+        };
+        let queued = self.waiting(call);
+        match ruling {
+            Ruling::Run { yes } => {
+                let is_full = self.queue.len() >= MAX_QUEUED;
+                let has_no_way = held.call.tool.0 == SEND && !self.connected;
+                if queued.is_some() || is_full || has_no_way {
+                    return Ok(vec![]); // it is looked at again
+                }
+                let mut asked = Asked::new(held.call);
+                asked.home = yes.map_or(Home::Nothing, Home::Said);
+                self.queue.push_back(asked);
+                self.start_next()
+            }
+            Ruling::Refuse { reason } => {
+                queued.and_then(|at| self.queue.remove(at));
+                let refused = Outcome::denied(reason);
+                self.end_unrun(&Asked::new(held.call), &refused, now)
+            }
+            Ruling::Ask(again) => {
+                queued.and_then(|at| self.queue.remove(at));
+                self.hold(*again)
+            }
+        }
+    }
+
     fn start_next(&mut self) -> Result<Vec<Action>, J::Error> {
         let mut actions = Vec::new();
         while self.running.len() < MAX_RUNNING {
-            let Some(Asked { call, sha256 }) = self.queue.pop_front() else {
+            let Some(Asked { call, sha256, home }) = self.queue.pop_front() else {
                 break;
             };
             // Recorded before it is started: a crash in between costs a call, never runs one twice.
@@ -251,6 +387,10 @@ impl<J: Records> Calls<J> {
                 attempt: self.attempts,
                 tool: call.tool,
                 arguments: call.arguments,
+                yes: match home {
+                    Home::Said(policy_sha256) => Some(policy_sha256),
+                    Home::Nothing | Home::Wanted(_) => None,
+                },
             }));
         }
         Ok(actions)
@@ -266,7 +406,9 @@ impl<J: Records> Calls<J> {
         };
         let mut actions = Vec::new();
         let mut told = format!("{target} is not running here");
-        let waiting = self.waiting(&target).and_then(|at| self.queue.remove(at));
+        let queued = self.waiting(&target).and_then(|at| self.queue.remove(at));
+        let held = self.question(&target)?.map(|held| Asked::new(held.call));
+        let waiting = queued.or(held);
         if let Some(waiting) = waiting {
             actions.extend(self.end_unrun(&waiting, &Outcome::Cancelled, now)?);
             told = format!("{target} had not begun and will not");
@@ -285,7 +427,7 @@ impl<J: Records> Calls<J> {
         outcome: &Outcome,
         now: i64,
     ) -> Result<Vec<Action>, J::Error> {
-        let Asked { call, sha256 } = asked;
+        let Asked { call, sha256, .. } = asked;
         self.records.begin(&call.id, &call.tool, sha256)?;
         let ended = self.records.end(&call.id, outcome, "", now)?;
         Ok(ended
@@ -312,7 +454,8 @@ impl<J: Records> Calls<J> {
         Ok(actions)
     }
 
-    /// What runs goes on; what waits would act without a Worker that still means it; a file's bytes have lost their way.
+    /// What runs goes on; what waits its turn would act without a Worker that still means it; a file's bytes have lost their way. What
+    /// waits for a yes at home goes on waiting: its owner is told what it is, and says whether it is still meant.
     fn lost(&mut self) -> Result<Vec<Action>, J::Error> {
         self.connected = false;
         self.queue.clear();
@@ -341,7 +484,15 @@ impl Asked {
     fn new(call: ToolCall) -> Self {
         Self {
             sha256: call_hash(&call.tool, &call.arguments),
+            home: Home::Nothing,
             call,
+        }
+    }
+
+    fn wanting(held: Box<Held>) -> Self {
+        Self {
+            home: Home::Wanted(held.clone()),
+            ..Self::new(held.call)
         }
     }
 }
@@ -430,6 +581,46 @@ mod tests {
         fn acknowledge(&mut self, call: &str) {
             let stored = News::Acknowledged { call: id(call) };
             assert_eq!(self.hears(stored), vec![]);
+        }
+    }
+
+    /// A question about a call, asked `at` and open for ten.
+    fn held(call: &str, tool: &str, arguments: Value, at: i64) -> Box<Held> {
+        let tool = ToolName::new(tool);
+        Box::new(Held {
+            id: format!("{call}-{at}"),
+            call_sha256: call_hash(&tool, &arguments),
+            command: None,
+            machine: "mac-mini".into(),
+            shown: "shown".into(),
+            why: "policy.toml line 1".into(),
+            policy_sha256: "p".into(),
+            digest: format!("{call}-{at}"),
+            opened_at: at,
+            expires_at: at + 10,
+            answer: None,
+            call: ToolCall {
+                id: id(call),
+                tool,
+                arguments,
+            },
+        })
+    }
+
+    fn run(held: &Held) -> News {
+        let yes = Some("p".to_owned());
+        News::Ruled {
+            call: held.call.id.clone(),
+            digest: held.digest.clone(),
+            ruling: Ruling::Run { yes },
+        }
+    }
+
+    fn waits(held: &Held) -> Action {
+        Action::Wait {
+            call: held.call.id.clone(),
+            why: held.why.clone(),
+            until: held.expires_at,
         }
     }
 
@@ -608,6 +799,99 @@ mod tests {
         assert_eq!(welcomed(false, NOW + KEPT_MILLIS + 1), (told, true));
         assert_eq!(welcomed(true, NOW + KEPT_MILLIS), (vec![], true));
         assert_eq!(welcomed(true, NOW + KEPT_MILLIS + 1), (vec![], false));
+    }
+
+    #[test]
+    fn a_held_call_has_not_begun_and_its_yes_is_used_up_when_it_does() {
+        let mut world = World::new();
+        let held = held("c1", "shell.run", json!({"argv": ["sh"]}), NOW);
+        let asked = vec![Action::Ask(ToolName::new("shell.run")), waits(&held)];
+        assert_eq!(world.hears(News::Held(held.clone())), asked);
+        assert_eq!(world.calls.records.find(&id("c1")).unwrap(), None);
+        assert!(world.calls.idle() && world.calls.holds());
+        // Ordered again, it is not asked about again; something else under its id ends the session.
+        assert_eq!(world.hears(News::Held(held.clone())), vec![waits(&held)]);
+        let other = world.order("c1", "shell.run", json!({"argv": ["ls"]}));
+        assert!(matches!(other[..], [Action::HangUp(_)]));
+        let stale = News::Ruled {
+            call: id("c1"),
+            digest: "of another question".into(),
+            ruling: Ruling::Run { yes: None },
+        };
+        assert_eq!(world.hears(stale), vec![]);
+        let started = world.hears(run(&held));
+        let [Action::Start(order)] = &started[..] else {
+            panic!("{started:?}");
+        };
+        assert_eq!(order.yes.as_deref(), Some("p"));
+        assert_eq!(world.hears(run(&held)), vec![]);
+        assert_eq!(world.calls.held().unwrap(), vec![]);
+        assert!(!world.calls.holds());
+        let told = world.end(&started, Outcome::done("ok"));
+        assert_eq!(outcomes(&told), vec![("c1", Outcome::done("ok"))]);
+        assert_eq!(world.hears(run(&held)), vec![]);
+    }
+
+    #[test]
+    fn a_yes_waits_for_its_turn_and_outlives_a_lost_line_that_it_waited_through() {
+        let mut world = World::new();
+        let held = held("c1", "shell.run", json!({}), NOW);
+        world.hears(News::Held(held.clone()));
+        let running: Vec<Vec<Action>> = ["r1", "r2", "r3", "r4"]
+            .map(|call| world.order(call, "shell.run", json!({})))
+            .into();
+        assert_eq!(world.hears(run(&held)), vec![]);
+        assert_eq!(world.hears(run(&held)), vec![], "it is queued once");
+        assert_eq!(world.calls.queue.len(), 1);
+        assert_eq!(world.hears(News::Lost), vec![]);
+        assert_eq!(world.calls.held().unwrap().len(), 1);
+        assert_eq!(world.end(&running[0], Outcome::Cancelled), vec![]);
+        assert!(matches!(world.hears(run(&held))[..], [Action::Start(_)]));
+    }
+
+    #[test]
+    fn a_question_ends_in_a_refusal_or_in_another_question() {
+        let mut world = World::new();
+        let first = held("c1", "shell.run", json!({}), NOW);
+        world.hears(News::Held(first.clone()));
+        let again = held("c1", "shell.run", json!({}), NOW + 5);
+        let ruled = |held: &Held, ruling| News::Ruled {
+            call: held.call.id.clone(),
+            digest: held.digest.clone(),
+            ruling,
+        };
+        let asked = world.hears(ruled(&first, Ruling::Ask(again.clone())));
+        assert_eq!(asked.last(), Some(&waits(&again)));
+        assert_eq!(world.hears(run(&first)), vec![]);
+        let reason = "no".to_owned();
+        let refused = world.hears(ruled(&again, Ruling::Refuse { reason }));
+        assert_eq!(outcomes(&refused), vec![("c1", Outcome::denied("no"))]);
+        assert_eq!(world.hears(run(&again)), vec![]);
+    }
+
+    #[test]
+    fn a_file_is_not_sent_into_a_line_that_is_down_and_nobody_is_asked_too_often() {
+        let mut world = World::new();
+        let held_file = held("c1", SEND, json!({}), NOW);
+        world.hears(News::Held(held_file.clone()));
+        world.hears(News::Lost);
+        assert_eq!(world.hears(run(&held_file)), vec![]);
+        world.hears(News::Welcomed);
+        assert!(matches!(
+            world.hears(run(&held_file))[..],
+            [Action::Start(_)]
+        ));
+        for call in 0..MAX_HELD {
+            world.hears(News::Held(held(
+                &format!("h{call}"),
+                "files.write",
+                json!({}),
+                NOW,
+            )));
+        }
+        let over = world.hears(News::Held(held("over", "files.write", json!({}), NOW)));
+        let told = outcomes(&over);
+        assert!(matches!(told[..], [("over", Outcome::Failed { .. })]));
     }
 
     #[test]

@@ -145,6 +145,11 @@ impl Home {
         self.0.join("scratch")
     }
 
+    /// Where all that commands wrote is kept for a while.
+    pub fn outputs(&self) -> PathBuf {
+        self.0.join("output")
+    }
+
     /// Where a running bridge logs to.
     pub fn logs(&self) -> PathBuf {
         self.0.join("logs")

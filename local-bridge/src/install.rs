@@ -3,13 +3,14 @@
 //! What the unit forbids holds for the bridge itself and for every command; the fence of a command ([`crate::sandbox`]) comes on top.
 
 use crate::home::{Broken, Home};
-use crate::policy::{Law, Policy, Sandbox, Unfit};
+use crate::policy::{Policy, Sandbox, Unfit};
 use protocol::key::sha256_hex;
 use protocol::session::Access;
 use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The mark by which a file is known to be ours to replace and to remove.
 const MARK: &str = "Written by `local-bridge install`; `local-bridge uninstall` takes it away.";
@@ -310,7 +311,6 @@ pub fn ready(home: &Home, uid: u32) -> Result<Policy, NotDone> {
     if !home.policy().exists() {
         return Ok(Policy::nothing());
     }
-    Law::open(home)?;
     Ok(Policy::read(home)?)
 }
 
@@ -400,7 +400,7 @@ impl Service {
             "--property=Linger",
             "--value",
         ]);
-        if lingers.map(|answer| answer.trim() == "yes") != Ok(true) {
+        if !lingers.is_ok_and(|answer| answer.trim() == "yes") {
             told.push(
                 "it ends when you log out; to let it run from boot on: loginctl enable-linger"
                     .to_owned(),
@@ -460,6 +460,21 @@ impl Service {
     }
 }
 
+/// Runs a program of the system's and gives what it prints, or why it failed.
+pub fn ask_system(words: &[&str]) -> Result<String, String> {
+    let [program, arguments @ ..] = words else {
+        return Err("no program".to_owned());
+    };
+    let mut command = Command::new(program);
+    let output = command.args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| format!("{program}: {error}"))?;
+    let said = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(said);
+    }
+    Err(format!("{said}{}", String::from_utf8_lossy(&output.stderr)))
+}
+
 fn line(text: &mut String, key: &str, path: &Path) -> Result<(), NotDone> {
     let path = format!("-{}", plain(path)?);
     let _infallible = writeln!(text, "{key}={}", quoted(&path));
@@ -487,7 +502,6 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::process::Command;
 
     fn plan() -> Plan {
         Plan {
@@ -680,10 +694,8 @@ ReadOnlyPaths="-/home/anna/.zshrc"
         fs::write(&unit, service(&plan, System::Systemd).text).unwrap();
         let verify = |path: &Path| {
             let mut verify = Command::new("systemd-analyze");
-            let ran = verify
-                .args(["--user", "--man=no", "verify"])
-                .arg(path)
-                .output();
+            verify.args(["--user", "--man=no", "verify"]).arg(path);
+            let ran = verify.env("XDG_RUNTIME_DIR", folder.path()).output();
             ran.map(|output| String::from_utf8_lossy(&output.stderr).into_owned())
         };
         let Ok(said) = verify(&unit) else {
@@ -692,22 +704,21 @@ ReadOnlyPaths="-/home/anna/.zshrc"
         };
         // What only a newer systemd knows is passed over; what is about other units of this machine is not ours.
         let newer = ["RestartSteps", "RestartMaxDelaySec"];
-        let ours = |line: &&str| {
-            line.contains("local-bridge.service") && !newer.iter().any(|key| line.contains(key))
+        let complaints = |said: &str| {
+            let ours = said.lines().filter(|line| {
+                line.contains("local-bridge.service") && !newer.iter().any(|key| line.contains(key))
+            });
+            ours.count()
         };
-        let complaints: Vec<&str> = said.lines().filter(ours).collect();
-        assert_eq!(complaints, [""; 0]);
+        assert_eq!(complaints(&said), 0, "{said}");
         let wrong = folder.path().join("wrong").join("local-bridge.service");
-        fs::create_dir(wrong.parent().unwrap()).unwrap();
+        fs::create_dir(folder.path().join("wrong")).unwrap();
         fs::write(
             &wrong,
             "[Service]\nExecStart=/bin/true\nProtectSystem=very\n",
         )
         .unwrap();
-        assert!(
-            verify(&wrong).unwrap().contains("ProtectSystem"),
-            "it does look"
-        );
+        assert_eq!(complaints(&verify(&wrong).unwrap()), 1, "it does look");
     }
 
     /// Notes what is run and answers as `answer` says.

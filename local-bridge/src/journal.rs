@@ -1,5 +1,6 @@
 //! What this machine has done, on its disk: each call's end is kept until the Worker has stored it, and a hash chain remembers all of them.
 
+use crate::approve::{Held, desk};
 use protocol::call::{CallId, Outcome, ToolName};
 use protocol::key::sha256_hex;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
@@ -94,6 +95,8 @@ pub struct Ledger {
     pub kept: Vec<Ended>,
     /// What runs.
     pub running: Vec<(CallId, ToolName)>,
+    /// What waits for a yes at home, answered or not, with the moment at which that ends.
+    pub held: Vec<(CallId, ToolName, i64)>,
     /// The head that is kept apart.
     pub anchor: Option<Anchor>,
 }
@@ -148,9 +151,14 @@ pub enum Unusable {
     /// The database.
     #[error("the journal cannot be read or written: {0}")]
     Database(#[from] rusqlite::Error),
-    /// The file with the chain's head.
-    #[error("the head of the audit log cannot be read or written: {0}: {1}")]
-    Anchor(PathBuf, io::Error),
+    /// The database's file, or the one with the chain's head.
+    #[error("{0}: {1}")]
+    File(PathBuf, io::Error),
+    /// The file with the chain's head is damaged.
+    #[error(
+        "{0} is damaged ({1}): something else than local-bridge wrote there. If you know what, remove it, and the next start writes it anew"
+    )]
+    Anchor(PathBuf, serde_json::Error),
 }
 
 /// What [`crate::calls::Calls`] must remember beyond its own process. What an operation notes is on the disk before it returns,
@@ -162,7 +170,7 @@ pub trait Records {
     /// What is known of a call.
     fn find(&self, call: &CallId) -> Result<Option<Known>, Self::Error>;
 
-    /// Notes that a call is about to run. An error if its id is known.
+    /// Notes that a call is about to run, and that it waits for no yes any more. An error if its id is known.
     fn begin(
         &mut self,
         call: &CallId,
@@ -191,8 +199,14 @@ pub trait Records {
     /// The calls that have begun and not ended.
     fn running(&self) -> Result<Vec<(CallId, ToolName)>, Self::Error>;
 
-    /// Drops the acknowledged calls that ended before a moment.
+    /// Drops the acknowledged calls that ended before a moment, and the questions that are over since then.
     fn prune(&mut self, before: i64) -> Result<(), Self::Error>;
+
+    /// Notes that a call waits for a yes at home. A question about the same call is replaced, with its answer.
+    fn hold(&mut self, held: &Held) -> Result<(), Self::Error>;
+
+    /// The calls that wait for a yes at home, with what has been answered, in the order in which they were asked about.
+    fn held(&self) -> Result<Vec<Held>, Self::Error>;
 }
 
 impl Entry {
@@ -219,7 +233,7 @@ impl Journal {
         private.create(true).append(true).mode(0o600);
         private
             .open(path)
-            .map_err(|error| Unusable::Anchor(path.to_owned(), error))?;
+            .map_err(|error| Unusable::File(path.to_owned(), error))?;
         let mut journal = Self::prepared(Connection::open(path)?)?;
         // A journal of before there were anchors gets one; what may be wrong with one that is there, `audit verify` says.
         let last = last(&journal.db)?;
@@ -287,10 +301,22 @@ impl Journal {
             .prepare("SELECT id, tool FROM calls WHERE state = 'running' ORDER BY rowid")?
             .query_map([], running_from)?
             .collect::<Result<_, _>>()?;
+        // A journal of before there were questions has no table of them.
+        let asks = "SELECT count(*) FROM sqlite_schema WHERE name = 'approvals'";
+        let asks: bool = moment.query_row(asks, [], |row| row.get(0))?;
+        let held = if asks {
+            desk::held(&moment)?
+        } else {
+            Vec::new()
+        };
+        let held = held.into_iter();
         Ok(Ledger {
             entries,
             kept,
             running,
+            held: held
+                .map(|held| (held.call.id, held.call.tool, held.expires_at))
+                .collect(),
             anchor: None,
         })
     }
@@ -312,6 +338,7 @@ impl Journal {
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
+        connection.execute_batch(desk::SCHEMA)?;
         Ok(Self {
             db: connection,
             anchor: None,
@@ -329,11 +356,14 @@ impl Records for Journal {
     }
 
     fn begin(&mut self, call: &CallId, tool: &ToolName, call_sha256: &str) -> Result<(), Unusable> {
-        self.db.execute(
+        let transaction = self.db.transaction()?;
+        transaction.execute(
             "INSERT INTO calls (id, tool, call_sha256, state) VALUES (?1, ?2, ?3, 'running')",
             params![call.0, tool.0, call_sha256],
         )?;
-        Ok(())
+        // In one stroke with the beginning: no crash leaves a yes behind that was used.
+        desk::close(&transaction, call)?;
+        Ok(transaction.commit()?)
     }
 
     /// Also adds the end to the chain.
@@ -420,7 +450,15 @@ impl Records for Journal {
             "DELETE FROM calls WHERE acknowledged = 1 AND ended_at < ?1",
             [before],
         )?;
-        Ok(())
+        Ok(desk::prune(&self.db, before)?)
+    }
+
+    fn hold(&mut self, held: &Held) -> Result<(), Unusable> {
+        Ok(desk::hold(&mut self.db, held)?)
+    }
+
+    fn held(&self) -> Result<Vec<Held>, Unusable> {
+        Ok(desk::held(&self.db)?)
     }
 }
 
@@ -469,13 +507,12 @@ fn anchor_of(journal: &Path) -> PathBuf {
 }
 
 fn read_anchor(path: &Path) -> Result<Option<Anchor>, Unusable> {
-    let unfit = |error| Unusable::Anchor(path.to_owned(), error);
     match fs::read_to_string(path) {
         Ok(text) => serde_json::from_str(&text)
             .map(Some)
-            .map_err(|error| unfit(io::Error::other(error))),
+            .map_err(|error| Unusable::Anchor(path.to_owned(), error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(unfit(error)),
+        Err(error) => Err(Unusable::File(path.to_owned(), error)),
     }
 }
 
@@ -494,7 +531,7 @@ fn write_anchor(path: &Path, anchor: &Anchor) -> Result<(), Unusable> {
             (Some(_), None) | (None, _) => Ok(()),
         }
     };
-    write().map_err(|error| Unusable::Anchor(path.to_owned(), error))
+    write().map_err(|error| Unusable::File(path.to_owned(), error))
 }
 
 fn entry_from(row: &Row<'_>) -> rusqlite::Result<Entry> {
@@ -672,5 +709,23 @@ mod tests {
         drop(journal);
         Journal::open(&path).unwrap();
         assert_eq!(Journal::ledger(&path).unwrap(), whole);
+    }
+
+    #[test]
+    fn a_damaged_head_is_neither_believed_nor_written_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.db");
+        drop(Journal::open(&path).unwrap());
+        let head = folder.path().join("journal.head");
+        fs::write(&head, "{\"seq\":").unwrap();
+        for damaged in [
+            Journal::open(&path).map(|_| ()),
+            Journal::ledger(&path).map(|_| ()),
+        ] {
+            let told = damaged.unwrap_err().to_string();
+            assert!(told.contains("remove it, and the next start"), "{told}");
+        }
+        fs::remove_file(&head).unwrap();
+        assert!(Journal::open(&path).is_ok());
     }
 }

@@ -6,21 +6,26 @@
 //! - [`policy`] is this machine's own law; nothing that comes over the tunnel can change it.
 //! - [`places`] turns paths into opened files, below the folders that the policy opens and nowhere else.
 //! - [`undo`] keeps what was there before each change of a file, so that it can be taken back.
+//! - [`approve`] holds back what needs a yes at home until its owner has said it there.
 //! - [`tools`] does what is left to do; [`sandbox`] is what commands run behind.
+//! - [`processes`] keeps the programs that go on in the background, [`outputs`] all that commands wrote.
 //! - [`home`] is the bridge's own folder, [`pair`] the handshake that fills it.
-//! - [`status`], `doctor` and [`audit`] tell its owner how things stand; [`install`] starts it with the machine, [`logs`] keeps its log small.
+//! - [`status`], [`doctor`] and [`audit`] tell its owner how things stand; [`install`] starts it with the machine, [`logs`] keeps its log small.
 
+pub mod approve;
 pub mod audit;
 pub mod calls;
-
+pub mod doctor;
 pub mod guard;
 pub mod home;
 pub mod install;
 pub mod journal;
 pub mod logs;
 pub mod pair;
+pub mod outputs;
 pub mod places;
 pub mod policy;
+pub mod processes;
 pub mod sandbox;
 pub mod status;
 pub mod tools;

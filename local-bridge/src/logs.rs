@@ -107,7 +107,7 @@ fn appended(path: &Path) -> io::Result<File> {
     options.append(true).create(true).mode(0o600).open(path)
 }
 
-/// A line without the secrets that are known, and without what looks like a signed token, whosever it is.
+/// A line without the secrets that are known, and without what looks like a signed token or a bot's, whosever it is.
 fn masked(line: &str, secrets: &[String]) -> String {
     let mut text = line.to_owned();
     for secret in secrets {
@@ -123,6 +123,28 @@ fn masked(line: &str, secrets: &[String]) -> String {
         told.push_str(before);
         told.push_str(if word.contains('.') { MASK } else { word });
         rest = after;
+    }
+    told.push_str(rest);
+    without_bot_tokens(&told)
+}
+
+/// A text without what looks like a Telegram bot's token: its number, a colon, and at least thirty letters and digits.
+fn without_bot_tokens(text: &str) -> String {
+    let within = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+    let mut told = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once(':') {
+        let end = after.find(|c| !within(c)).unwrap_or(after.len());
+        let number = before.len() - before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        if number >= 6 && end >= 30 {
+            told.push_str(&before[..before.len() - number]);
+            told.push_str(MASK);
+            rest = &after[end..];
+        } else {
+            told.push_str(before);
+            told.push(':');
+            rest = after;
+        }
     }
     told.push_str(rest);
     told
@@ -187,7 +209,16 @@ mod tests {
             masked("eyJ is how it begins", &secrets),
             "eyJ is how it begins"
         );
-        assert_eq!(masked("no secret", &secrets), "no secret");
+        let bot = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
+        assert_eq!(
+            masked(
+                &format!("https://t.example/bot{bot}/get: no {bot}"),
+                &secrets
+            ),
+            "https://t.example/bot***/get: no ***"
+        );
+        let plain = "2026-09-21T14:13:20 INFO call c1: files.read, in 12345678: ok";
+        assert_eq!(masked(plain, &secrets), plain);
     }
 
     #[test]

@@ -1,20 +1,20 @@
 //! `local-bridge`: arguments in, sentences and exit codes out.
 
+mod care;
+mod yes;
+
 use anyhow::{Context, Result, bail};
+use care::Care;
 use clap::{Parser, Subcommand};
-use local_bridge::home::{Broken, Home};
-use local_bridge::journal::Journal;
+use local_bridge::home::Home;
 use local_bridge::pair;
 use local_bridge::policy::{self, Law, Policy};
 use local_bridge::sandbox::{self, Enclosure, Fence};
-use local_bridge::tunnel::{Timing, Tunnel};
 use protocol::session::Access;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
+use yes::Yes;
 
 /// Bernard's hands on this machine: carries out what its owner asks for, and only ever dials out.
 #[derive(Debug, Parser)]
@@ -31,6 +31,8 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Owner(OwnerCommand),
+    #[command(flatten)]
+    Care(Care),
     /// Give up what is not named and become a program: how the bridge starts fenced commands
     #[command(name = "__fenced", hide = true)]
     Fenced(Enclosure),
@@ -46,16 +48,14 @@ enum OwnerCommand {
         #[arg(long)]
         name: Option<String>,
     },
-    /// Connect and carry out calls until stopped
-    Run,
-    /// Tell how things stand
-    Status,
     /// Forget key and pairing
     Unpair {
         /// Do not ask
         #[arg(long)]
         yes: bool,
     },
+    #[command(flatten)]
+    Yes(Yes),
     /// What may happen on this machine
     #[command(subcommand)]
     Policy(PolicyCommand),
@@ -111,12 +111,13 @@ enum PolicyCommand {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let command = match arguments.command {
+    let done = match arguments.command {
         // Before the home is looked for: a fenced command has no business there.
         Command::Fenced(enclosure) => return fenced(&enclosure),
-        Command::Owner(command) => command,
+        Command::Owner(command) => obey(arguments.home, command),
+        Command::Care(care) => home_path(arguments.home).and_then(|path| care.obey(&path)),
     };
-    match obey(arguments.home, command) {
+    match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("local-bridge: {error:#}");
@@ -132,12 +133,12 @@ fn fenced(enclosure: &Enclosure) -> ExitCode {
 }
 
 fn obey(given: Option<PathBuf>, command: OwnerCommand) -> Result<()> {
-    let home = home(given)?;
+    let path = home_path(given)?;
+    let home = Home::open(&path).context("opening local-bridge's folder")?;
     match command {
         OwnerCommand::Pair { link, name } => pair(&home, &link, name),
-        OwnerCommand::Run => run(&home),
-        OwnerCommand::Status => status(&home),
         OwnerCommand::Unpair { yes } => unpair(&home, yes),
+        OwnerCommand::Yes(command) => yes::obey(&home, command),
         OwnerCommand::Policy(PolicyCommand::Init {
             root,
             name,
@@ -152,14 +153,13 @@ fn obey(given: Option<PathBuf>, command: OwnerCommand) -> Result<()> {
     }
 }
 
-fn home(given: Option<PathBuf>) -> Result<Home> {
-    let path = match given {
+fn home_path(given: Option<PathBuf>) -> Result<PathBuf> {
+    Ok(match given {
         Some(path) => path,
         None => std::env::home_dir()
             .context("there is no home folder; say where with --home")?
             .join(".bernard"),
-    };
-    Home::open(&path).context("opening local-bridge's folder")
+    })
 }
 
 fn pair(home: &Home, link: &str, name: Option<String>) -> Result<()> {
@@ -172,97 +172,12 @@ fn pair(home: &Home, link: &str, name: Option<String>) -> Result<()> {
         "Confirm in the chat or the console that it shows the same six words for {name}; then run:"
     );
     println!("local-bridge run");
+    println!("or, to start it with the machine: local-bridge install");
+    println!(
+        "(the key is in a file that only you can read, {}, not in the system's keychain)",
+        home.path().join("key").display()
+    );
     Ok(())
-}
-
-fn run(home: &Home) -> Result<()> {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_target(false)
-        .init();
-    let _held = home.lock()?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .context("starting")?;
-    let ran = runtime.block_on(async {
-        let tunnel = Tunnel::open(home, Timing::default(), until_told()?)?;
-        tunnel.run().await;
-        Ok(())
-    });
-    // A disk that does not answer must not keep a stopped bridge alive.
-    runtime.shutdown_background();
-    ran
-}
-
-/// Becomes true at SIGINT or SIGTERM.
-fn until_told() -> Result<watch::Receiver<bool>> {
-    let (stop, stopped) = watch::channel(false);
-    let mut interrupt = signal(SignalKind::interrupt()).context("listening for SIGINT")?;
-    let mut terminate = signal(SignalKind::terminate()).context("listening for SIGTERM")?;
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-        stop.send_replace(true);
-    });
-    Ok(stopped)
-}
-
-fn status(home: &Home) -> Result<()> {
-    println!("home: {}", home.path().display());
-    match home.key()? {
-        Some(key) => println!(
-            "key: {} (in a file that only you can read, not in the system's keychain)",
-            key.public().id()
-        ),
-        None => println!("key: none yet"),
-    }
-    match home.pairing()? {
-        Some((pairing, _)) => println!("paired: with {} as {}", pairing.worker, pairing.name),
-        None => println!("paired: no; ask Bernard for a link with /pair"),
-    }
-    println!("connected: {}", connection(home)?);
-    match Law::open(home) {
-        Ok(mut law) => {
-            let policy = law.current();
-            println!("policy: {}", policy.summary());
-            if let Some(fault) = law.fault() {
-                println!("policy fault: {fault}");
-            }
-            println!("sandbox: {}", Fence::find().told(policy.sandbox));
-        }
-        Err(error) => println!("policy: broken, so local-bridge will not start: {error}"),
-    }
-    match Journal::look(&home.journal())? {
-        Some(counts) => println!(
-            "calls: {} running, {} waiting for the Worker, {} ended in all",
-            counts.running, counts.waiting, counts.ended
-        ),
-        None => println!("calls: none yet"),
-    }
-    if home.panics() {
-        println!("frozen: a file named 'panic' lies in the home; every call is refused");
-    }
-    Ok(())
-}
-
-fn connection(home: &Home) -> Result<String> {
-    match home.lock() {
-        Ok(_) => return Ok("no, local-bridge is not running".to_owned()),
-        Err(Broken::Running) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let state = home.state();
-    Ok(match (state.connected, state.last_error) {
-        (true, _) => "yes".to_owned(),
-        (false, Some(error)) => format!("no: {error}"),
-        (false, None) => "not yet".to_owned(),
-    })
 }
 
 fn unpair(home: &Home, yes: bool) -> Result<()> {

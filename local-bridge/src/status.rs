@@ -47,6 +47,8 @@ pub struct Status {
     pub last: Vec<Line>,
     /// The calls that have begun and not ended.
     pub runs: Vec<Begun>,
+    /// The calls that wait for a yes at home.
+    pub asks: Vec<Begun>,
     /// How many results the Worker has not stored yet.
     pub waiting: usize,
     /// How many calls have ended in all.
@@ -105,7 +107,7 @@ pub struct Rules {
     pub fault: Option<String>,
 }
 
-/// A call that runs.
+/// A call that has not ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Begun {
     /// The call.
@@ -129,6 +131,12 @@ impl Status {
             call: call.0.clone(),
             tool: tool.0.clone(),
         });
+        let at = now();
+        let open = ledger.held.iter().filter(|(_, _, until)| *until > at);
+        let asks = open.map(|(call, tool, _)| Begun {
+            call: call.0.clone(),
+            tool: tool.0.clone(),
+        });
         Self {
             version: env!("CARGO_PKG_VERSION").to_owned(),
             home: home.path().to_owned(),
@@ -142,6 +150,7 @@ impl Status {
             sandbox,
             last: audit::lines(&ledger, LAST),
             runs: runs.collect(),
+            asks: asks.collect(),
             waiting: ledger
                 .kept
                 .iter()
@@ -150,7 +159,7 @@ impl Status {
             ended: ledger.entries.len(),
             journal_fault,
             log: log.exists().then_some(log),
-            at: now(),
+            at,
         }
     }
 }
@@ -279,10 +288,11 @@ impl fmt::Display for Status {
                         since.unwrap_or_default()
                     ),
                 )?;
-                row(
-                    "",
-                    &format_args!("its key {}; words: {}", paired.fingerprint, paired.words),
-                )?;
+                let words = match paired.words.as_str() {
+                    "" => String::new(), // without a key of our own there are none
+                    words => format!("; words: {words}"),
+                };
+                row("", &format_args!("its key {}{words}", paired.fingerprint))?;
             }
             None => row(
                 "paired",
@@ -328,14 +338,23 @@ impl fmt::Display for Status {
                 &format_args!("running: {} call {}", begun.tool, begun.call),
             )?;
         }
+        for asked in &self.asks {
+            let (tool, call) = (&asked.tool, &asked.call);
+            row(
+                "",
+                &format_args!("waits for your yes: {tool} call {call}; local-bridge approve"),
+            )?;
+        }
         for line in &self.last {
             row("", line)?;
         }
         if let Some(fault) = &self.journal_fault {
             row("WRONG", fault)?;
         }
-        let key = self.key.id.as_deref().unwrap_or("none yet");
-        row("key", &format_args!("{key} ({})", self.key.kept))?;
+        match &self.key.id {
+            Some(id) => row("key", &format_args!("{id} ({})", self.key.kept))?,
+            None => row("key", &"none yet")?,
+        }
         row("home", &self.home.display())?;
         match &self.log {
             Some(log) => row("log", &log.display()),
@@ -430,6 +449,10 @@ mod tests {
                 call: "c8".into(),
                 tool: "shell.run".into(),
             }],
+            asks: vec![Begun {
+                call: "c9".into(),
+                tool: "files.trash".into(),
+            }],
             waiting: 2,
             ended: 7,
             journal_fault: None,
@@ -449,6 +472,7 @@ WRONG       line 3: odd
 sandbox     whole
 calls       7 ended in all; 1 running; 2 results wait for the Worker
             running: shell.run call c8
+            waits for your yes: files.trash call c9; local-bridge approve
                 7  2026-09-21 14:14:20  files.read   done         log abababababab  call c7
 key         me (in a file)
 home        /home/anna/.bernard

@@ -1,38 +1,44 @@
 //! The only network: dials the Worker, proves both sides, carries frames, and comes back after a loss.
 
+mod dial;
+mod rhythm;
+
+pub use rhythm::{Backoff, Timing};
+
+use crate::approve::{self, Scene};
 use crate::calls::{Action, Calls, News, Order};
 use crate::guard::{Guard, Keys, Refused};
 use crate::home::{Broken, Home, Pairing, State};
-use crate::journal::{Journal, Unusable};
-use crate::pair::{BadAddress, endpoint};
+use crate::journal::{self, Journal, Unusable};
+use crate::pair::BadAddress;
 use crate::policy::{Law, Policy, Unfit};
+use crate::processes::Processes;
 use crate::sandbox::Fence;
 use crate::tools::files_send::{Courier, FromTool, Piece};
 use crate::tools::{self, Job};
 use crate::undo::{self, Undo};
+use dial::{dial, socket_address};
 use futures::{SinkExt, StreamExt};
 use protocol::call::{CallId, Outcome};
-use protocol::key::{BadKey, KeyId, random_bytes, random_text};
+use protocol::key::{BadKey, KeyId, random_text};
 use protocol::session::{Hello, HelloClaims, Transcript, session_id};
 use protocol::token::{self, Binding, Kind};
 use protocol::{
-    CLOSE_FROZEN, CLOSE_REPLACED, CLOSE_REVOKED, CLOSE_VIOLATION, LEASE_SECONDS, MAX_TEXT_FRAME,
-    PING, PING_SECONDS, PONG, ToBridge, ToWorker, VERSION, read_frame, write_frame,
+    CLOSE_FROZEN, CLOSE_REPLACED, CLOSE_REVOKED, CLOSE_VIOLATION, PING, PONG, ToBridge, ToWorker,
+    VERSION, read_frame, write_frame,
 };
-use serde::Deserialize;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
-use tokio::time::{Instant, MissedTickBehavior, interval_at, sleep, sleep_until, timeout};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::http::HeaderValue;
-use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
-use tokio_tungstenite::tungstenite::protocol::{CloseFrame, WebSocketConfig};
+use tokio::time::{
+    Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout,
+};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_tls_with_config};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use url::Url;
 
 /// How many pieces of files wait for the line: a quarter of the Worker's window.
@@ -41,34 +47,12 @@ const PIECES: usize = 4;
 /// How long the last frame of a connection may take to reach the other side.
 const PARTING: Duration = Duration::from_secs(1);
 
+/// How often a bridge that carries out calls, or holds them back, looks whether it has been frozen and what its owner says at home:
+/// soon enough for who is afraid.
+const LOOK: Duration = Duration::from_millis(500);
+
 /// How long running tools may take to stop when the bridge does.
 const STOPPING: Duration = Duration::from_secs(4);
-
-/// The rhythm of a connection.
-#[derive(Debug, Clone, Copy)]
-pub struct Timing {
-    /// How often to ping.
-    pub ping: Duration,
-    /// How long the Worker may be silent.
-    pub lease: Duration,
-    /// How long dialling and proving may take.
-    pub dial: Duration,
-    /// Waits between tries that failed.
-    pub retry: Backoff,
-    /// Waits between tries that were refused: the owner may say yes at any minute.
-    pub refused: Backoff,
-    /// A session that lasted this long shows that all is well.
-    pub healthy: Duration,
-}
-
-/// Waits that double, each a random part of its step, so that many bridges do not come back in step.
-#[derive(Debug, Clone, Copy)]
-pub struct Backoff {
-    /// The first step.
-    pub first: Duration,
-    /// The longest step.
-    pub most: Duration,
-}
 
 /// One machine's end of the tunnel.
 #[derive(Debug)]
@@ -80,6 +64,7 @@ pub struct Tunnel {
     timing: Timing,
     law: Law,
     fence: Fence,
+    processes: Arc<Processes>,
     undo: Arc<Undo>,
     calls: Calls<Journal>,
     running: HashMap<CallId, Run>,
@@ -103,6 +88,9 @@ pub enum Unready {
     /// The undo store is broken.
     #[error(transparent)]
     Undo(#[from] undo::Unusable),
+    /// There is no place for what commands write.
+    #[error("the folder for what commands write: {0}")]
+    Output(std::io::Error),
     /// The Worker's address is none.
     #[error(transparent)]
     Address(#[from] BadAddress),
@@ -114,6 +102,14 @@ struct Run {
     attempt: u64,
     cancel: watch::Sender<bool>,
     credit: Option<watch::Sender<u64>>,
+}
+
+/// What the Worker is to be told.
+#[derive(Debug)]
+enum Telling {
+    /// How a call ended; its receipt is signed for the line that takes it.
+    Result(journal::Ended),
+    Frame(ToWorker),
 }
 
 /// Why a connection ended.
@@ -159,42 +155,6 @@ struct Line<'a> {
     guard: Guard,
 }
 
-#[derive(Deserialize)]
-struct Refusal {
-    error: String,
-}
-
-impl Default for Timing {
-    fn default() -> Self {
-        Self {
-            ping: Duration::from_secs(PING_SECONDS),
-            lease: Duration::from_secs(LEASE_SECONDS),
-            dial: Duration::from_secs(15), // Wi-Fi that wakes, and a cold Worker
-            retry: Backoff {
-                first: Duration::from_millis(250),
-                most: Duration::from_secs(30),
-            },
-            refused: Backoff {
-                first: Duration::from_secs(2),
-                most: Duration::from_mins(1),
-            },
-            healthy: Duration::from_secs(10),
-        }
-    }
-}
-
-impl Backoff {
-    /// The wait before the next try after `failures` of them.
-    fn wait(self, failures: u32) -> Duration {
-        let step = self
-            .first
-            .saturating_mul(1 << failures.min(16))
-            .min(self.most);
-        let part = random_bytes::<2>().map_or(u16::MAX, u16::from_be_bytes);
-        step.mul_f64(f64::from(part) / f64::from(u16::MAX))
-    }
-}
-
 impl From<Refused> for Ended {
     fn from(refused: Refused) -> Self {
         Self::Violation(refused.to_string())
@@ -238,6 +198,7 @@ impl Tunnel {
             calls: Calls::revive(journal, now())?,
             law: Law::open(home)?,
             fence: Fence::find(),
+            processes: Arc::new(Processes::open(home).map_err(Unready::Output)?),
             undo: Arc::new(Undo::open(home.path(), now())?),
             home: home.clone(),
             pairing,
@@ -291,7 +252,7 @@ impl Tunnel {
             Ok(Some(Ok(socket))) => socket,
             Ok(Some(Err(ended))) => return self.explained(ended),
             Ok(None) => return Ended::Stopped,
-            Err(error) => return error.into(),
+            Err(ended) => return ended,
         };
         let ended = match self.prove(&mut socket, &hello, &mut stop).await {
             Ok(session) => {
@@ -347,6 +308,7 @@ impl Tunnel {
         let mut ping = interval_at(Instant::now() + self.timing.ping, self.timing.ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut look = looking();
         loop {
             tokio::select! {
                 frame = line.socket.next() => {
@@ -362,6 +324,11 @@ impl Tunnel {
                         }
                     }
                     self.send(line, Message::text(PING)).await?;
+                }
+                _ = look.tick(), if self.is_busy() => {
+                    for ruled in self.look()? {
+                        self.take(line, ruled).await?;
+                    }
                 }
                 () = sleep_until(heard + self.timing.lease) => return Err(Ended::Silent),
                 () = stopped(stop) => return Err(Ended::Stopped),
@@ -383,6 +350,7 @@ impl Tunnel {
                 let frame =
                     read_frame(&text).map_err(|error| Ended::Violation(error.to_string()))?;
                 let news = line.guard.said(frame, now())?;
+                let news = self.asked_at_home(news);
                 self.take(line, news).await
             }
             Message::Ping(_) | Message::Pong(_) => Ok(line.guard.heard(now())?),
@@ -422,21 +390,80 @@ impl Tunnel {
     /// Hands news to the calls and does what they say: first what is done here, for a line that breaks while a result is told must
     /// not keep a call that is recorded as begun from beginning.
     async fn take(&mut self, line: &mut Line<'_>, news: News) -> Result<(), Ended> {
-        let mut reports = Vec::new();
+        for telling in self.act(news)? {
+            let frame = match telling {
+                Telling::Result(ended) => line.guard.result(ended, now())?,
+                Telling::Frame(frame) => frame,
+            };
+            self.send(line, Message::text(write_frame(&frame))).await?;
+        }
+        Ok(())
+    }
+
+    /// Does what the calls say to news; gives what there is to tell, which is nothing without a session.
+    fn act(&mut self, news: News) -> Result<Vec<Telling>, Ended> {
+        let mut tellings = Vec::new();
         for action in self.calls.handle(news, now())? {
             match action {
-                Action::Report(ended) => reports.push(ended),
+                Action::Report(ended) => tellings.push(Telling::Result(ended)),
+                Action::Ask(tool) => {
+                    tracing::info!("a call waits for a yes at home: local-bridge approve");
+                    approve::notify::notify(&self.home, &tool);
+                }
+                Action::Wait { call, why, until } => {
+                    let minutes = approve::minutes(until - now());
+                    tellings.push(Telling::Frame(ToWorker::Waiting { call, why, minutes }));
+                }
                 Action::Start(order) => self.start(order),
                 Action::Stop(call) => self.cancel(&call),
                 Action::Credit { call, until } => self.credit(&call, until),
                 Action::HangUp(why) => return Err(Ended::Violation(why)),
             }
         }
-        for ended in reports {
-            let result = line.guard.result(ended, now())?;
-            self.send(line, Message::text(write_frame(&result))).await?;
+        Ok(tellings)
+    }
+
+    /// An ordered call that needs a yes at home comes with the question; a frozen machine asks nothing.
+    fn asked_at_home(&mut self, news: News) -> News {
+        let News::Ordered(call) = news else {
+            return news;
+        };
+        if self.home.panics() {
+            return News::Ordered(call);
         }
-        Ok(())
+        let policy = self.law.current();
+        self.scene(&policy).ordered(call)
+    }
+
+    fn is_busy(&self) -> bool {
+        !self.running.is_empty() || self.calls.holds()
+    }
+
+    /// Stops what a frozen home must not run; gives what becomes of the calls that wait for a yes there.
+    fn look(&mut self) -> Result<Vec<News>, Unusable> {
+        self.freeze();
+        if !self.calls.holds() {
+            return Ok(vec![]);
+        }
+        if self.home.panics() {
+            return self.refuse_held("this machine was frozen at home while it waited");
+        }
+        let (held, policy) = (self.calls.held()?, self.law.current());
+        Ok(self.scene(&policy).rulings(held))
+    }
+
+    fn refuse_held(&mut self, why: &str) -> Result<Vec<News>, Unusable> {
+        let held = self.calls.held()?.into_iter();
+        Ok(held.map(|held| approve::refused(held, why)).collect())
+    }
+
+    fn scene<'a>(&'a self, policy: &'a Policy) -> Scene<'a> {
+        Scene {
+            policy,
+            pairing: &self.pairing,
+            processes: &self.processes,
+            now: now(),
+        }
     }
 
     async fn send(&mut self, line: &mut Line<'_>, message: Message) -> Result<(), Ended> {
@@ -459,6 +486,7 @@ impl Tunnel {
         let job = Job {
             policy: self.law.current(),
             scratch: self.home.scratch(),
+            processes: Arc::clone(&self.processes),
             fence: self.fence.clone(),
             undo: Arc::clone(&self.undo),
             cancelled,
@@ -469,6 +497,16 @@ impl Tunnel {
             order,
         };
         tokio::spawn(carry_out(job, self.home.panics(), self.to_us.clone()));
+    }
+
+    /// Stops what runs if the home is frozen.
+    fn freeze(&mut self) {
+        if self.home.panics() {
+            for run in self.running.values_mut() {
+                run.cancel.send_replace(true);
+                run.credit = None;
+            }
+        }
     }
 
     fn cancel(&mut self, call: &CallId) {
@@ -514,15 +552,20 @@ impl Tunnel {
     }
 
     /// Waits without a connection, and keeps what ends in that time.
-    async fn meanwhile<T>(&mut self, waiting: impl Future<Output = T>) -> Result<T, Unusable> {
+    async fn meanwhile<T>(&mut self, waiting: impl Future<Output = T>) -> Result<T, Ended> {
         tokio::pin!(waiting);
+        let mut look = looking();
         loop {
             tokio::select! {
                 done = &mut waiting => return Ok(done),
+                _ = look.tick(), if self.is_busy() => {
+                    for ruled in self.look()? {
+                        self.act(ruled)?;
+                    }
+                }
                 Some(news) = self.from_tools.recv() => {
                     if let Some(news) = self.noted(news) {
-                        // Without a session there is nobody to tell and nothing to start: it only reaches the journal.
-                        self.calls.handle(news, now())?;
+                        self.act(news)?; // there is nobody to tell: what ends reaches the journal
                     }
                 }
             }
@@ -558,16 +601,12 @@ impl Tunnel {
             | Ended::Key(_) => {}
         }
         tracing::info!("connection closed: {ended}");
-        match self.calls.handle(News::Lost, now()) {
-            Ok(actions) => {
-                for action in actions {
-                    if let Action::Stop(call) = action {
-                        self.cancel(&call);
-                        self.running.remove(&call);
-                    }
-                }
-            }
-            Err(error) => tracing::error!("{error}"),
+        if let Ended::Frozen(_) | Ended::Refused(_) = ended {
+            self.processes
+                .stop_all("the Worker has frozen or revoked this machine");
+        }
+        if let Err(error) = self.lost(ended) {
+            tracing::error!("{error}");
         }
         let before = self.home.state();
         let state = State {
@@ -579,6 +618,23 @@ impl Tunnel {
         if before.connected || before.last_error != state.last_error {
             self.remember(&state);
         }
+    }
+
+    fn lost(&mut self, ended: &Ended) -> Result<(), Unusable> {
+        for action in self.calls.handle(News::Lost, now())? {
+            if let Action::Stop(call) = action {
+                self.cancel(&call);
+                self.running.remove(&call);
+            }
+        }
+        if let Ended::Frozen(_) | Ended::Refused(_) = ended {
+            // A yes that is given later must not get round it.
+            let why = "the Worker has frozen or revoked this machine while it waited";
+            for refused in self.refuse_held(why)? {
+                self.calls.handle(refused, now())?; // nothing starts, and nobody is there to be told
+            }
+        }
+        Ok(())
     }
 
     fn remember(&self, state: &State) {
@@ -648,7 +704,9 @@ impl Tunnel {
                 }
             }
         };
-        timeout(STOPPING, ending).await.ok();
+        // Both at once: whoever stops the bridge waits no longer for the one than for the other.
+        let processes = self.processes.end_all("local-bridge was stopped");
+        tokio::join!(timeout(STOPPING, ending), processes).0.ok();
     }
 }
 
@@ -672,44 +730,6 @@ async fn carry_out(job: Job, panics: bool, to_us: mpsc::Sender<FromTool>) {
         policy_sha256,
     };
     to_us.send(news).await.ok(); // fails only when the bridge has ended
-}
-
-async fn dial(
-    address: Url,
-    ticket: Result<String, token::Refused>,
-    limit: Duration,
-) -> Result<Socket, Ended> {
-    let unreachable = |why: String| Ended::Unreachable(address.to_string(), why);
-    let ticket = ticket.map_err(|error| unreachable(error.to_string()))?;
-    let mut request = address.as_str().into_client_request()?;
-    let bearer = HeaderValue::try_from(format!("Bearer {ticket}"))
-        .map_err(|error| unreachable(error.to_string()))?;
-    request.headers_mut().insert(AUTHORIZATION, bearer);
-    let config = WebSocketConfig::default()
-        .read_buffer_size(16 * 1024) // frames are small, and an idle bridge should be, too
-        .write_buffer_size(0)
-        .max_message_size(Some(MAX_TEXT_FRAME))
-        .max_frame_size(Some(MAX_TEXT_FRAME));
-    let dialling = connect_async_tls_with_config(request, Some(config), true, None);
-    match timeout(limit, dialling).await {
-        Ok(Ok((socket, _))) => Ok(socket),
-        Ok(Err(Error::Http(response))) => {
-            let said = said(response.body().as_deref());
-            Err(match response.status().as_u16() {
-                401 | 403 => Ended::Refused(said),
-                423 => Ended::Frozen(said),
-                status => unreachable(format!("HTTP status {status} {said}")),
-            })
-        }
-        Ok(Err(error)) => Err(unreachable(error.to_string())),
-        Err(_) => Err(unreachable("no answer".to_owned())),
-    }
-}
-
-/// The Worker's own sentence, if it sent one.
-fn said(body: Option<&[u8]>) -> String {
-    let refusal = body.and_then(|body| serde_json::from_slice::<Refusal>(body).ok());
-    refusal.map(|refusal| refusal.error).unwrap_or_default()
 }
 
 /// Both proofs: ours for the Worker, and the Worker's for us by the key that was pinned when we were paired.
@@ -815,12 +835,11 @@ fn closed(why: Option<CloseFrame>) -> Ended {
     }
 }
 
-fn socket_address(worker: &str) -> Result<Url, BadAddress> {
-    let mut url = endpoint(worker, "/bridge")?;
-    let scheme = if url.scheme() == "https" { "wss" } else { "ws" };
-    url.set_scheme(scheme)
-        .map_err(|()| BadAddress::Malformed(worker.to_owned()))?;
-    Ok(url)
+/// One look at a time, however long nothing ran.
+fn looking() -> Interval {
+    let mut look = interval(LOOK);
+    look.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    look
 }
 
 async fn stopped(stop: &mut watch::Receiver<bool>) {
@@ -854,34 +873,4 @@ fn now() -> i64 {
     since.map_or(0, |since| {
         i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_double_up_to_the_longest_and_are_never_longer_than_their_step() {
-        let backoff = Timing::default().retry;
-        for (failures, step) in [(0, 250), (1, 500), (3, 2000), (7, 30_000), (60, 30_000)] {
-            let longest = (0..200).map(|_| backoff.wait(failures)).max().unwrap();
-            let step = Duration::from_millis(step);
-            assert!(longest <= step, "{failures}: {longest:?}");
-            assert!(longest > step / 2, "{failures}: {longest:?}");
-        }
-    }
-
-    #[test]
-    fn the_tunnel_is_encrypted_as_the_workers_address_is() {
-        let address = |worker| socket_address(worker).map(|url| url.to_string());
-        assert_eq!(
-            address("https://bernard.example").unwrap(),
-            "wss://bernard.example/bridge"
-        );
-        assert_eq!(
-            address("http://127.0.0.1:8787").unwrap(),
-            "ws://127.0.0.1:8787/bridge"
-        );
-        assert!(address("http://bernard.example").is_err());
-    }
 }

@@ -3,9 +3,11 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use local_bridge::calls::Order;
+use local_bridge::home::Home;
 use local_bridge::places::Root;
 use local_bridge::policy::{Command as Rule, Policy, Sandbox};
-use local_bridge::sandbox::{Fence, Start, Unreached};
+use local_bridge::processes::Processes;
+use local_bridge::sandbox::{Fence, Start, Unreached, Wanted};
 use local_bridge::tools::{self, Job, files_send::Courier};
 use protocol::call::{CallId, Outcome, ToolName};
 use protocol::session::Access;
@@ -72,10 +74,14 @@ impl World {
 
     fn start(&self, sandbox: Sandbox, program: &Path, root: &Root) -> Start {
         let rule = Rule::new(vec!["program".into()], program.to_owned());
-        let start = self
-            .fence
-            .command(sandbox, &rule, root, &self.path("scratch"));
-        let mut start = start.unwrap();
+        let wanted = Wanted {
+            rule: &rule,
+            root,
+            scratch: &self.path("scratch"),
+            limit: Duration::from_mins(1),
+            terminal: false,
+        };
+        let mut start = self.fence.command(sandbox, wanted).unwrap();
         start
             .command
             .current_dir(self.path("docs"))
@@ -114,8 +120,10 @@ impl World {
             .chain(arguments.iter().copied())
             .collect();
         let (_cancel, cancelled) = watch::channel(false);
+        let home = Home::open(&self.path("home")).unwrap();
         tools::run(Job {
             order: Order {
+                yes: None,
                 call: CallId("c1".into()),
                 attempt: 1,
                 tool: ToolName::new("shell.run"),
@@ -123,6 +131,7 @@ impl World {
             },
             policy: Arc::new(policy),
             scratch: self.path("scratch"),
+            processes: Arc::new(Processes::open(&home).unwrap()),
             fence,
             undo: Arc::new(local_bridge::undo::Undo::in_memory().unwrap()),
             cancelled,
@@ -483,17 +492,17 @@ fn a_folder_that_another_has_taken_the_place_of_is_not_opened() {
 #[tokio::test]
 async fn a_fenced_call_sees_four_variables_its_name_and_its_folder() {
     let Some(world) = World::new() else { return };
-    let (docs, scratch) = (
-        world.path("docs").canonicalize().unwrap(),
-        world.path("scratch"),
-    );
-    let (docs, scratch) = (docs.display(), scratch.display());
+    let docs = world.path("docs").canonicalize().unwrap();
+    let docs = docs.display();
     let outcome = world.fenced_call("/usr/bin/env", &[]).await;
     let Outcome::Done { text, .. } = outcome else {
         panic!("{outcome:?}");
     };
     let mut lines: Vec<&str> = text.lines().skip(2).collect();
     lines.sort_unstable();
+    let scratch = lines[0].strip_prefix("HOME=").unwrap();
+    assert_eq!(Path::new(scratch).parent(), Some(&*world.path("scratch")));
+    assert!(!Path::new(scratch).exists(), "it goes with its command");
     let variables = [
         format!("HOME={scratch}"),
         "LANG=C.UTF-8".to_owned(),
@@ -543,14 +552,16 @@ async fn a_fenced_call_that_floods_is_stopped_and_one_that_says_much_is_cut() {
     let Outcome::Failed { reason } = outcome else {
         panic!("{outcome:?}");
     };
-    assert!(reason.starts_with("stopped: it wrote more than 8 MB\n"));
-    assert!(reason.len() <= 64 * 1024);
+    assert!(reason.starts_with("stopped: it wrote more than 16 MB; of its output, "));
+    assert!(reason.len() <= 65 * 1024);
     let outcome = world.fenced_call("/usr/bin/seq", &["1000000"]).await;
     let Outcome::Done { text, .. } = outcome else {
         panic!("{outcome:?}");
     };
-    assert!(text.starts_with("exit code 0\nstdout:\n1\n2\n") && text.ends_with("\n1000000"));
-    assert!(text.contains("bytes left out]") && text.len() <= 64 * 1024);
+    let (begin, rest) = text.split_once('\n').unwrap();
+    assert!(begin.starts_with("exit code 0; all of its output, 6.8 MB, is in @output/"));
+    assert!(rest.starts_with("stdout:\n1\n2\n") && rest.ends_with("\n1000000"));
+    assert!(text.contains("bytes left out]") && text.len() <= 65 * 1024);
 }
 
 #[tokio::test]

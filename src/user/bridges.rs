@@ -6,13 +6,12 @@ use super::{BRIDGE_TAG, Heart, now};
 use crate::channels::console::{Bridge, BridgeState};
 use crate::error::{Error, Result};
 use agent::event::Button;
-use driver::{Act, NO_MACHINE, Rows, Where};
+use driver::{Act, Rows};
 use protocol::call::{CallId, Outcome, ToolCall};
 use protocol::chunk::Chunk;
 use protocol::key::{KeyId, PublicKey, random_text, sha256_hex};
 use protocol::session::{Hello, Transcript, session_id};
 use protocol::token::{self, Binding, Kind, LIFE_SECONDS};
-use protocol::tools::ShellRun;
 use protocol::warrant::{CANCEL, Receipt, Warrant};
 use protocol::{CLOSE_REPLACED, CLOSE_VIOLATION, ToBridge, ToWorker, VERSION, read_frame};
 use serde::Deserialize;
@@ -26,11 +25,14 @@ const CLOSE_AGAIN: u16 = 1012;
 /// The most of an outcome's text that is kept, in characters: the results of sixteen calls must fit into one row of 2 MB.
 const OUTCOME_LIMIT: usize = 100_000;
 
+/// The most that is told of a rule at home, in characters.
+const WHY_LIMIT: usize = 200;
+
 #[derive(Deserialize)]
-struct BridgeRow {
-    id: String,
-    name: String,
-    state: String,
+pub(super) struct BridgeRow {
+    pub(super) id: String,
+    pub(super) name: String,
+    pub(super) state: String,
     hello: Option<String>,
     seen_at: Option<i64>,
 }
@@ -85,15 +87,15 @@ impl Heart {
     }
 
     /// A text frame from a machine. Whatever breaks the rules closes the socket.
-    pub(super) fn bridge_said(self: &Rc<Self>, socket: &WebSocket, text: &str) -> Result<()> {
+    pub(super) fn bridge_said(self: &Rc<Self>, socket: &WebSocket, text: &str) {
         let done = read_frame(text)
             .map_err(|error| Error::Violation(error.to_string()))
             .and_then(|frame: ToWorker| self.frame(socket, frame));
-        judged(socket, done)
+        judged(socket, done);
     }
 
     /// A binary frame from a machine: a piece of a file.
-    pub(super) fn bridge_sent(self: &Rc<Self>, socket: &WebSocket, bytes: &[u8]) -> Result<()> {
+    pub(super) fn bridge_sent(self: &Rc<Self>, socket: &WebSocket, bytes: &[u8]) {
         let done = ready(socket)
             .and_then(|_| Chunk::decode(bytes).map_err(|error| Error::Violation(error.to_string())))
             .and_then(|chunk| match self.file_goes_on(&chunk)? {
@@ -106,7 +108,7 @@ impl Heart {
                 ),
                 None => Ok(()),
             });
-        judged(socket, done)
+        judged(socket, done);
     }
 
     fn frame(self: &Rc<Self>, socket: &WebSocket, frame: ToWorker) -> Result<()> {
@@ -133,6 +135,9 @@ impl Heart {
                 }
                 let until = self.file_starts(&call, &name, &mime, size)?;
                 send(socket, &ToBridge::Credit { call, until })
+            }
+            ToWorker::Waiting { call, why, minutes } => {
+                self.waits_at_home(socket, &call, &why, minutes)
             }
             ToWorker::Result {
                 call,
@@ -194,27 +199,10 @@ impl Heart {
         )?;
         send(socket, &ToBridge::Welcome { signature: own })?;
         console_log!("a machine is here with {} tools", said.tools.len());
+        self.tell_policy_fault(&line.bridge, &said)?;
         self.show_bridges()?;
         self.resume();
         Ok(())
-    }
-
-    /// Where a call could run. `wished` is the machine that it was once ordered from.
-    pub(super) fn find(&self, call: &ToolCall, wished: Option<&str>) -> Result<Where> {
-        let able = self.able(call)?;
-        let fits = |id: &str| match wished {
-            Some(wished) => wished == id,
-            None => able.iter().any(|row| row.id == id),
-        };
-        let mut here = self.ready_sockets().into_iter();
-        if let Some((_, line)) = here.find(|(_, line)| fits(&line.bridge)) {
-            return Ok(Where::Here(line));
-        }
-        let away = able
-            .iter()
-            .find(|row| wished.is_none_or(|id| id == row.id))
-            .map(|row| row.name.clone());
-        Ok(away.map_or(Where::Nowhere, Where::Away))
     }
 
     /// The socket of a connection, while it is alive.
@@ -277,6 +265,28 @@ impl Heart {
         self.order(socket, &cancel.id, &cancel)
     }
 
+    /// A call waits for a yes that only its owner can give, at the machine. The person is told, once for each call.
+    fn waits_at_home(
+        self: &Rc<Self>,
+        socket: &WebSocket,
+        call: &CallId,
+        why: &str,
+        minutes: u32,
+    ) -> Result<()> {
+        let (bridge, _) = ready(socket)?;
+        let Some(row) = self.driver.open_call(call)? else {
+            return Ok(()); // it was called off meanwhile
+        };
+        if row.bridge.as_ref() != Some(&bridge) {
+            return Err(Error::Violation("a question about another's call".into()));
+        }
+        let rows = self.rows()?;
+        let name = rows.iter().find(|row| row.id == bridge);
+        let name = name.map_or("your machine", |row| row.name.as_str());
+        let text = wants_a_yes(name, &row.call, why, minutes);
+        self.tell(&row.conversation, &format!("home:{call}"), text, vec![])
+    }
+
     /// A call has ended at home: what its receipt does not prove did not happen.
     fn result(
         self: &Rc<Self>,
@@ -322,7 +332,9 @@ impl Heart {
                 Arrived::InPart => return Ok(()),
             }
         }
-        let acts = self.driver.came_home(&call, &outcome, receipt, now())?;
+        let acts =
+            self.driver
+                .came_home(&call, &outcome, receipt, &self.name_of(&bridge)?, now())?;
         let (acknowledged, others) = acts
             .into_iter()
             .partition(|act| matches!(act, Act::Acknowledge { .. }));
@@ -378,12 +390,12 @@ impl Heart {
         Ok(row.is_some_and(|row| row.ended_at.is_some()))
     }
 
-    fn rows(&self) -> Result<Vec<BridgeRow>> {
+    pub(super) fn rows(&self) -> Result<Vec<BridgeRow>> {
         self.db().all("SELECT id, name, state, hello, seen_at FROM bridges WHERE state <> 'revoked' ORDER BY at", &[])
     }
 
     /// The sockets whose machine has proven itself.
-    fn ready_sockets(&self) -> Vec<(WebSocket, driver::Line)> {
+    pub(super) fn ready_sockets(&self) -> Vec<(WebSocket, driver::Line)> {
         let mut found = Vec::new();
         for socket in self.state.get_websockets_with_tag(BRIDGE_TAG) {
             if let Ok((bridge, session)) = ready(&socket)
@@ -399,32 +411,6 @@ impl Heart {
         !self.ready_sockets().is_empty()
     }
 
-    /// The confirmed machines that offer the call's tool, or that have never been here to say.
-    fn able(&self, call: &ToolCall) -> Result<Vec<BridgeRow>> {
-        let offers =
-            |row: &BridgeRow| hello(row).is_none_or(|hello| hello.tools.contains(&call.tool.0));
-        Ok(self
-            .rows()?
-            .into_iter()
-            .filter(|row| row.state == "active" && offers(row))
-            .collect())
-    }
-
-    /// The name of the machine that a call would run on.
-    pub(super) fn name_of_machine_for(&self, call: &ToolCall) -> Result<String> {
-        let here: Vec<String> = self
-            .ready_sockets()
-            .into_iter()
-            .map(|(_, line)| line.bridge)
-            .collect();
-        let able = self.able(call)?;
-        let chosen = able
-            .iter()
-            .find(|row| here.contains(&row.id))
-            .or(able.first());
-        Ok(chosen.map_or_else(|| "your machine".to_owned(), |row| row.name.clone()))
-    }
-
     /// Whether a confirmed machine has never been here to say what it can do.
     pub(super) fn is_any_bridge_unheard(&self) -> Result<bool> {
         Ok(self
@@ -433,31 +419,10 @@ impl Heart {
             .any(|row| row.state == "active" && row.hello.is_none()))
     }
 
-    /// Why no machine would run this command, if that is known: what its law denies, nobody is asked about.
-    pub(super) fn forbidden_at_home(&self, call: &ToolCall) -> Result<Option<String>> {
-        let Ok(ShellRun { argv, .. }) = ShellRun::deserialize(&call.arguments) else {
-            return Ok(None);
-        };
-        let able = self.able(call)?;
-        let allows = |row: &BridgeRow| {
-            hello(row).is_none_or(|hello| {
-                hello
-                    .commands
-                    .iter()
-                    .any(|command| argv.starts_with(command))
-            })
-        };
-        if able.is_empty() {
-            return Ok(Some(NO_MACHINE.to_owned()));
-        }
-        if able.iter().any(allows) {
-            return Ok(None);
-        }
-        let names: Vec<&str> = able.iter().map(|row| row.name.as_str()).collect();
-        Ok(Some(format!(
-            "the policy of {} does not list this command; only its owner can add it there, in policy.toml",
-            names.join(", ")
-        )))
+    /// A machine's name.
+    fn name_of(&self, id: &str) -> Result<String> {
+        let row = self.rows()?.into_iter().find(|row| row.id == id);
+        Ok(row.map_or_else(|| "a machine".to_owned(), |row| row.name))
     }
 
     /// What each confirmed machine last said of itself.
@@ -528,22 +493,39 @@ pub(super) fn in_words(bridge: &Bridge) -> &'static str {
     }
 }
 
-fn hello(row: &BridgeRow) -> Option<Hello> {
+/// What a person is told of a call that waits for a yes at home.
+fn wants_a_yes(machine: &str, call: &ToolCall, why: &str, minutes: u32) -> String {
+    let plain = |text: &str| -> String {
+        let text = text.chars().filter(|c| !c.is_control() && *c != '`');
+        text.take(WHY_LIMIT).collect()
+    };
+    format!(
+        "{machine} wants a yes at the machine itself for `{}` ({}). Run `local-bridge approve` there, or use its approver; nothing said here can stand in for it. The question is open for {minutes} minutes.",
+        plain(&agent::tool::brief(call)),
+        plain(why)
+    )
+}
+
+pub(super) fn hello(row: &BridgeRow) -> Option<Hello> {
     serde_json::from_str(row.hello.as_ref()?).ok()
 }
 
 /// Hangs up on a machine that broke the rules.
-fn judged(socket: &WebSocket, done: Result<()>) -> Result<()> {
+fn judged(socket: &WebSocket, done: Result<()>) {
     let (code, why) = match done {
         Err(Error::Violation(why)) => (CLOSE_VIOLATION, why),
         Err(Error::Token(why)) => (CLOSE_VIOLATION, why.to_string()),
         // The object has lost the beginning of a file: the machine dials again and the call is ordered again.
         Err(Error::Transfer(why)) => (CLOSE_AGAIN, why),
-        other => return other,
+        Ok(()) => return,
+        // What could not be stored is told again over the next connection.
+        Err(other) => {
+            console_error!("what a machine told could not be taken: {other}");
+            (CLOSE_AGAIN, "it could not be stored".to_owned())
+        }
     };
     console_error!("bridge closed: {why}");
     hang_up(socket, code, &why);
-    Ok(())
 }
 
 /// Cuts what a machine tells to what a row can hold; the receipt proves the whole of it.

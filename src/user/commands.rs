@@ -1,15 +1,15 @@
 //! What the person does, as it comes from any chat app: words go to the agent; commands and presses are answered here, without a model.
 
-use super::{CONSOLE, Errand, Heart, now, store};
+use super::machines::HEARD_IN;
+use super::{CONSOLE, Errand, Heart, now, store, undo};
 use crate::channels::{Channel, Deed, Inbound};
 use crate::console::sign_in_link;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::models::parse_chain;
 use agent::event::{Button, Decision, Message, SayId};
-use agent::{Effect, Event, Trust, tool};
+use agent::{Event, Trust, tool};
 use driver::{Act, Delivery};
-use protocol::call::CallId;
 use protocol::key::sha256_hex;
 use serde::{Deserialize, Serialize};
 use std::rc::Rc;
@@ -20,6 +20,7 @@ commands that its policy allows, and remember what you tell me.
 
 /pair – join a machine
 /bridges – your machines; revoke one, or /bridges rename OLD NEW
+/undo – take back the last change of a file
 /receipts – what they have signed for
 /console – a link to the web page
 /status – what is going on
@@ -57,6 +58,7 @@ impl Heart {
             conversation: conversation(&received.inbound),
             payload: serde_json::to_string(&received)?,
         };
+        store::set_meta(self.db(), HEARD_IN, &delivery.conversation)?;
         let acts = self.driver.take(&delivery, now())?;
         self.act(acts);
         Ok(())
@@ -137,6 +139,11 @@ impl Heart {
                 "There is nothing to stop.".to_owned()
             }
             "stop" => return Ok(Event::Stopped { at: now() }),
+            "undo" if self.frozen_since()?.is_none() => {
+                let cause = sha256_hex(delivery.id.as_bytes());
+                return Ok(undo::undo_last(&cause[..16]));
+            }
+            "undo" => self.frozen_words()?.unwrap_or_default(),
             "pair" => self.offer_pairing_in_chat(conversation).await?,
             "bridges" if !argument.is_empty() => self.rename_bridge(argument).await?,
             "bridges" => {
@@ -158,6 +165,13 @@ impl Heart {
         let (done, words) = match action.split_once(':') {
             Some(("ok", call)) => (self.decided(conversation, call, Decision::Once)?, "Running"),
             Some(("no", call)) => (self.decided(conversation, call, Decision::No)?, "Not run"),
+            Some(("undo", turn)) => (self.undo_turn(conversation, turn)?, "Undoing"),
+            Some(("always", call)) => {
+                if let Some(words) = self.always_words(conversation, call)? {
+                    self.tell(conversation, action, words, Vec::new())?;
+                }
+                (false, "")
+            }
             Some(("pair", answer)) => match answer.split_once(':') {
                 Some(("yes", id)) => (self.confirm_bridge(id).await?, "Connected"),
                 Some(("no", id)) => (self.revoke_bridge(id).await?, "Turned away"),
@@ -167,26 +181,6 @@ impl Heart {
             Some(_) | None => (false, ""),
         };
         Ok(done.then_some(words))
-    }
-
-    /// Passes an answer on if its question is open; false if it is not.
-    fn decided(
-        self: &Rc<Self>,
-        conversation: &str,
-        call: &str,
-        decision: Decision,
-    ) -> Result<bool> {
-        let call = CallId(call.to_owned());
-        self.step_if(conversation, |_, machine| {
-            let open = machine.outstanding().iter().any(
-                |effect| matches!(effect, Effect::AskPerson { call: asked } if asked.id == call),
-            );
-            Ok(open.then(|| Event::Decided {
-                call: call.clone(),
-                decision,
-                at: now(),
-            }))
-        })
     }
 
     /// Says something outside any turn, once for each `cause`.

@@ -13,6 +13,7 @@ use agent::{Effect, Event, tool};
 use protocol::call::{CallId, FileRef, Outcome, ToolCall};
 use protocol::tools::{Place, ShellRun};
 use serde::Deserialize;
+use std::fmt::Write as _;
 use std::rc::Rc;
 use worker::{Response, WebSocket, WebSocketPair, console_log};
 
@@ -166,6 +167,7 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
     let (mut items, mut new) = (Vec::new(), Vec::new());
     match event {
         Event::Finished { call, outcome, .. } => {
+            items.extend(closed(db, call)?);
             items.extend(change_line(db, call, |line| ended(line, outcome))?);
         }
         Event::Waiting { call, .. } => {
@@ -188,6 +190,7 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
         | Event::Decided { .. }
         | Event::Sent { .. }
         | Event::Notice { .. }
+        | Event::Wished { .. }
         | Event::Stopped { .. } => {}
     }
     for effect in effects {
@@ -200,6 +203,7 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
             Effect::Run { call, .. } => new.push(tool_line(call, ToolState::Running, now)),
             Effect::AskPerson { call } => new.push(tool_line(call, ToolState::Asking, now)),
             Effect::Cancel { call } => {
+                items.extend(closed(db, call)?);
                 items.extend(change_line(db, call, |line| {
                     line.state = ToolState::Cancelled;
                 })?);
@@ -215,6 +219,17 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
         add(db, item)?;
     }
     Ok(())
+}
+
+/// The question about a call, if it is open: nobody can answer it any more.
+fn closed(db: &Db, call: &CallId) -> Result<Option<Item>> {
+    Ok(match get(db, &format!("question:{call}"))? {
+        Some(Item::Message(message)) if message.state == MessageState::Asking => {
+            let state = MessageState::Closed;
+            Some(Item::Message(Message { state, ..message }))
+        }
+        Some(_) | None => None,
+    })
 }
 
 fn change_line(db: &Db, call: &CallId, how: impl FnOnce(&mut ToolLine)) -> Result<Option<Item>> {
@@ -253,24 +268,50 @@ fn tool_line(call: &ToolCall, state: ToolState, at: i64) -> Item {
 /// A call as it is: the program's arguments as they would be typed and the folder they would be typed in; anything else as its JSON.
 pub(super) fn literal(call: &ToolCall) -> String {
     match ShellRun::deserialize(&call.arguments) {
-        Ok(ShellRun { argv, folder }) => {
+        Ok(ShellRun {
+            argv,
+            folder,
+            background,
+            seconds,
+            terminal,
+        }) => {
             let words: Vec<String> = argv.iter().map(|word| quoted(word)).collect();
             let place = if folder.is_empty() {
                 "the first folder".to_owned()
             } else {
                 quoted(&folder)
             };
-            format!(
-                "{}
-(in {place})",
-                words.join(" ")
-            )
+            let mut how = format!("in {place}");
+            if background {
+                how.push_str(", in the background");
+            }
+            if terminal {
+                how.push_str(", with a terminal");
+            }
+            if let Some(seconds) = seconds {
+                let _infallible = write!(how, ", for at most {seconds} s");
+            }
+            format!("{}\n({how})", words.join(" "))
         }
-        Err(_) => format!("{} {}", call.tool, call.arguments),
+        Err(_) => visible(&format!("{} {}", call.tool, call.arguments)),
     }
 }
 
-fn quoted(word: &str) -> String {
+/// A text in which nothing hides: what prints as nothing, or turns the direction of what follows, stands as its escape.
+pub(super) fn visible(text: &str) -> String {
+    text.chars()
+        .flat_map(|c| {
+            let shown: Vec<char> = if c == '"' || c == '\'' || c == '\\' {
+                vec![c]
+            } else {
+                c.escape_debug().collect()
+            };
+            shown
+        })
+        .collect()
+}
+
+pub(super) fn quoted(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
         word.to_owned()

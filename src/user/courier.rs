@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::http::{self, FileBytes};
 use agent::Content;
 use agent::event::Button;
-use driver::{Answer, Outside, Parcel, SHORT_WAIT_MILLIS, Was, What};
+use driver::{Answer, Consent, Outside, Parcel, SHORT_WAIT_MILLIS, Was, What};
 use protocol::call::{CallId, FileRef, ToolCall};
 use protocol::key::random_bytes;
 use std::rc::Rc;
@@ -42,7 +42,13 @@ const CUT: &str = "[This is too long for a chat, so I stop here. Ask me for the 
 /// What a button says that has been pressed before, or whose question is closed.
 const NOTHING_LEFT: &str = "This button does nothing any more";
 
-impl Outside<Error> for Heart {
+/// One conversation's post.
+struct Post<'a> {
+    heart: &'a Heart,
+    conversation: &'a str,
+}
+
+impl Outside<Error> for Post<'_> {
     fn is_page(&self, conversation: &str) -> bool {
         conversation == CONSOLE
     }
@@ -51,12 +57,16 @@ impl Outside<Error> for Heart {
         match what {
             What::Said(Content::File { .. }) => 1,
             What::Said(Content::Text { text, .. }) => chunks(text).len(),
-            What::Question(call) => chunks(&self.question(call).0).len(),
+            What::Question(call) => chunks(&self.heart.question(self.conversation, call).0).len(),
         }
     }
 
-    fn forbidden(&self, call: &ToolCall) -> Result<Option<String>> {
-        self.forbidden_at_home(call)
+    fn consent(&self, call: &ToolCall) -> Result<Consent> {
+        self.heart.consent_at_home(self.conversation, call)
+    }
+
+    fn question_millis(&self) -> i64 {
+        self.heart.config.question_minutes * 60_000
     }
 }
 
@@ -67,25 +77,31 @@ impl Heart {
         conversation: &str,
         allowance: &Allowance,
     ) -> Result<Done> {
+        let post = Post {
+            heart: self,
+            conversation,
+        };
         loop {
             if allowance.is_spent() {
                 return Ok(Done::OutOfAllowance); // before the parcel is written down as on its way
             }
-            let (was, acts) = self.driver.next_parcel(conversation, &**self, now())?;
+            let (was, acts) = self.driver.next_parcel(conversation, &post, now())?;
             self.act_within(allowance, acts);
             match was {
                 Was::Nothing => return Ok(Done::Wholly),
                 Was::Page(parcel) => {
-                    let item = self.item(&parcel);
+                    let item = self.item(conversation, &parcel);
                     let put = |db: &_| console::add(db, item.clone());
-                    let acts = self.driver.shown(conversation, &parcel, put, now())?;
+                    let acts = self
+                        .driver
+                        .shown(conversation, &parcel, put, &post, now())?;
                     self.act_within(allowance, acts);
                 }
                 Was::Parcel(parcel) => {
                     let answer = self.send_parcel(conversation, &parcel, allowance).await;
                     log(&parcel, &answer);
                     let roll = random_bytes::<1>().map_or(128, |[byte]| byte);
-                    self.driver.answered(&parcel, answer, roll, now())?;
+                    self.driver.answered(&parcel, answer, &post, roll, now())?;
                 }
                 Was::Held { until } => {
                     let wait = until - now();
@@ -100,36 +116,17 @@ impl Heart {
     }
 
     /// What a page shows of a parcel. A page takes a text whole.
-    fn item(&self, parcel: &Parcel) -> Item {
+    fn item(&self, conversation: &str, parcel: &Parcel) -> Item {
         match &parcel.what {
             What::Said(Content::Text { text, buttons }) => {
                 console::said(&parcel.say, text, buttons, now())
             }
             What::Said(Content::File { call, file }) => console::file_card(call, file, now()),
             What::Question(call) => {
-                let (text, buttons) = self.question(call);
+                let (text, buttons) = self.question(conversation, call);
                 console::said(&parcel.say, &text, &buttons, now())
             }
         }
-    }
-
-    /// How the person is asked about a call.
-    fn question(&self, call: &ToolCall) -> (String, Vec<Button>) {
-        let machine = self.name_of_machine_for(call);
-        let machine = machine.unwrap_or_else(|_| "your machine".to_owned());
-        let text = format!(
-            "May I run this on {machine}?\n```\n{}\n```",
-            console::literal(call)
-        );
-        let button = |label: &str, action: String| Button {
-            label: label.to_owned(),
-            action,
-        };
-        let buttons = vec![
-            button("Yes, this once", format!("ok:{}", call.id)),
-            button("No", format!("no:{}", call.id)),
-        ];
-        (text, buttons)
     }
 
     async fn send_parcel(
@@ -153,7 +150,7 @@ impl Heart {
                 send_part(&api, chat, text, buttons, parcel.part, allowance).await
             }
             What::Question(call) => {
-                let (text, buttons) = self.question(call);
+                let (text, buttons) = self.question(conversation, call);
                 send_part(&api, chat, &text, &buttons, parcel.part, allowance).await
             }
         }
@@ -229,6 +226,23 @@ impl Heart {
                 if allowance.take() {
                     ask(request, None, MESSAGE_LIMIT).await;
                 }
+            }
+        });
+    }
+
+    /// Takes the buttons away from a message. A kindness, like the one above.
+    pub(super) fn take_buttons_away(self: &Rc<Self>, conversation: &str, message: &str) {
+        let Some(("telegram", chat)) = conversation.split_once(':') else {
+            return;
+        };
+        let Some(api) = self.config.telegram() else {
+            return;
+        };
+        let edit = api.edit_reply_markup(chat, message);
+        let allowance = self.allowance();
+        self.state.wait_until(async move {
+            if allowance.spare() {
+                ask(edit, None, MESSAGE_LIMIT).await;
             }
         });
     }

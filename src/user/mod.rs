@@ -3,6 +3,7 @@
 //! What is decided and saved is in the `driver` crate, over the rows of `rows.rs`; what is then done is in `step.rs` and, one arm an act,
 //! in `perform.rs`; the rest is one file an idea.
 
+mod approvals;
 mod bridges;
 mod commands;
 mod console;
@@ -11,6 +12,7 @@ pub mod db;
 mod files;
 mod freeze;
 mod line;
+mod machines;
 mod object;
 mod pairing;
 mod perform;
@@ -19,6 +21,7 @@ mod rows;
 mod step;
 mod store;
 mod think;
+mod undo;
 
 pub use object::UserObject;
 pub(crate) use pairing::REFUSED as REFUSED_PAIRING;
@@ -183,10 +186,12 @@ impl Heart {
         let from_bridge = tags.iter().any(|tag| tag == BRIDGE_TAG);
         match message {
             WebSocketIncomingMessage::String(text) if from_bridge => {
-                self.bridge_said(socket, &text)
+                self.bridge_said(socket, &text);
+                Ok(())
             }
             WebSocketIncomingMessage::Binary(bytes) if from_bridge => {
-                self.bridge_sent(socket, &bytes)
+                self.bridge_sent(socket, &bytes);
+                Ok(())
             }
             WebSocketIncomingMessage::String(text) => self.page_said(socket, &text),
             WebSocketIncomingMessage::Binary(_) => {

@@ -207,10 +207,13 @@ impl Heart {
 
     /// Puts a machine out: its socket is closed before this returns. False if it was out already.
     pub(super) async fn revoke_bridge(self: &Rc<Self>, id: &str) -> Result<bool> {
-        let changed = self.db().changed(
-            "UPDATE bridges SET state = 'revoked' WHERE id = ? AND state <> 'revoked' RETURNING 1",
-            &[id.into()],
-        )?;
+        let changed = self.db().transaction(|db| {
+            db.set_alarm_by(now())?; // cut off before the end, the alarm tells those who wait for this machine
+            db.changed(
+                "UPDATE bridges SET state = 'revoked' WHERE id = ? AND state <> 'revoked' RETURNING 1",
+                &[id.into()],
+            )
+        })?;
         self.close_bridge(id, CLOSE_REVOKED, "revoked by its owner");
         if changed {
             Directory::new(&self.env)?

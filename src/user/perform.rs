@@ -76,13 +76,14 @@ impl Heart {
                 self.act_within(allowance, acts);
             }
             Act::Place { conversation, call } => {
-                let find = |wished: Option<&str>| self.find(call, wished);
+                let find = |wished: Option<&str>| self.find(conversation, call, wished);
                 let acts = self.driver.place(conversation, call, find, now())?;
                 self.act_within(allowance, acts);
             }
             Act::Order { .. }
             | Act::CallOff { .. }
             | Act::Acknowledge { .. }
+            | Act::Retract { .. }
             | Act::Abandon { .. } => self.say_to_others(act)?,
         }
         Ok(Done::Wholly)
@@ -108,6 +109,13 @@ impl Heart {
                     Some(socket) => self.call_off(&socket, call),
                     None => Ok(()),
                 }
+            }
+            Act::Retract {
+                conversation,
+                message,
+            } => {
+                self.take_buttons_away(conversation, message);
+                Ok(())
             }
             Act::Abandon { ask } => {
                 self.abandon(ask.clone());

@@ -79,7 +79,10 @@ impl Heart {
         };
         match acts {
             Ok(acts) => self.act_within(allowance, acts),
-            Err(error) => console_error!("{}: {error}", act.name()), // the alarm that was set when it began comes back to it
+            Err(error) => {
+                console_error!("{}: {error}", act.name());
+                self.look_again();
+            }
         }
     }
 

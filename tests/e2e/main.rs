@@ -5,6 +5,7 @@
 mod kit;
 
 mod actions;
+mod approvals;
 mod attacks;
 mod bounds;
 mod doors;

@@ -3,6 +3,7 @@
 //! A turn is from what the person said to the last word about it. It thinks (the model is asked), acts (the model's calls
 //! run side by side), thinks again with their results, and ends with an answer, a failure that the person is told, or a stop.
 
+mod errand;
 mod guard;
 mod turn;
 mod words;
@@ -16,7 +17,9 @@ use crate::event::{
     Wish,
 };
 use crate::transcript::{Entry, Line, Trust};
+use errand::Errand;
 use protocol::call::{CallId, Outcome, ToolCall};
+use protocol::tools::Place;
 use serde::{Deserialize, Serialize};
 use turn::{Open, Stage, Turn};
 
@@ -37,6 +40,9 @@ pub struct Conversation {
     turn: Option<Turn>,
     /// What the person wrote meanwhile; it joins at the next step.
     queued: Vec<Message>,
+    /// What the person has done without the model, first come first served; the first one's first call runs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    errands: Vec<Errand>,
     /// What is being sent. It outlives its turn.
     saying: Vec<Saying>,
     /// The last notices, sent or not.
@@ -65,6 +71,7 @@ impl Conversation {
             turns: 0,
             turn: None,
             queued: vec![],
+            errands: vec![],
             saying: vec![],
             noticed: vec![],
             appended: vec![],
@@ -79,7 +86,13 @@ impl Conversation {
             Event::Said { message } => self.said(message),
             Event::Replied { ask, reply, at } => self.replied(&ask, reply, at),
             Event::ModelFailed { ask, failure, at } => self.model_failed(&ask, &failure, at),
-            Event::Finished { call, outcome, at } => self.finished(&call, outcome, at),
+            Event::Finished {
+                call,
+                outcome,
+                by,
+                at,
+            } => self.finished(&call, outcome, by, at),
+            Event::Wished { errand, calls, at } => self.wished(errand, calls, at),
             Event::Waiting { call, machine, at } => self.waiting(&call, machine, at),
             Event::Decided { call, decision, at } => self.decided(&call, decision, at),
             Event::Sent { say, delivery, at } => self.sent(&say, &delivery, at),
@@ -95,6 +108,8 @@ impl Conversation {
             .as_ref()
             .map(Turn::outstanding)
             .unwrap_or_default();
+        let errand = self.errands.first().cloned();
+        effects.extend(errand.and_then(|mut errand| errand.next()).map(run));
         effects.extend(self.saying.iter().map(|saying| Effect::Say {
             say: saying.say.clone(),
             content: saying.content.clone(),
@@ -112,9 +127,9 @@ impl Conversation {
         self.turns == 0 && self.queued.is_empty() && self.noticed.is_empty()
     }
 
-    /// Whether no turn is under way. Something may still be being sent.
+    /// Whether no turn and no errand is under way. Something may still be being sent.
     pub fn is_idle(&self) -> bool {
-        self.turn.is_none()
+        self.turn.is_none() && self.errands.is_empty()
     }
 
     /// The question to the model whose answer is awaited.
@@ -130,6 +145,7 @@ impl Conversation {
             .flat_map(Turn::calls)
             .filter(open)
             .map(|open| &open.call)
+            .chain(self.errands.first().and_then(Errand::running))
     }
 
     /// How many messages wait for the turn's next step.
@@ -192,11 +208,53 @@ impl Conversation {
         effects
     }
 
-    fn finished(&mut self, id: &CallId, outcome: Outcome, at: Millis) -> Vec<Effect> {
+    fn wished(&mut self, name: String, calls: Vec<ToolCall>, at: Millis) -> Vec<Effect> {
+        let say = SayId(name);
+        if calls.is_empty() || !self.is_news(&say) {
+            return vec![];
+        }
+        self.errands.push(Errand::new(say.0, calls));
+        if self.errands.len() > 1 {
+            return vec![]; // its turn comes
+        }
+        self.next_errand(at)
+    }
+
+    /// Goes on with the errands: the next call, or word of those that have none left.
+    fn next_errand(&mut self, at: Millis) -> Vec<Effect> {
+        let mut effects = vec![];
+        while let Some(errand) = self.errands.first_mut() {
+            if let Some(next) = errand.next() {
+                effects.push(run(next));
+                return effects;
+            }
+            let done = self.errands.remove(0);
+            let text = done.words();
+            self.append(at, Line::Note { text: text.clone() });
+            let buttons = vec![];
+            effects.push(self.send(SayId(done.name), Content::Text { text, buttons }));
+        }
+        effects
+    }
+
+    fn finished(
+        &mut self,
+        id: &CallId,
+        outcome: Outcome,
+        by: Option<String>,
+        at: Millis,
+    ) -> Vec<Effect> {
+        if let Some(errand) = self.errands.first_mut().filter(|errand| errand.runs(id)) {
+            errand.end(&outcome);
+            return self.next_errand(at);
+        }
         let expected = |turn: &mut Turn| runs(turn, id) || asks(turn, id) && is_no(&outcome);
         let Some(mut turn) = self.turn.take_if(expected) else {
             return vec![];
         };
+        if matches!(outcome, Outcome::Done { .. }) {
+            turn.prove(id, by);
+        }
         let mut effects = vec![];
         match outcome {
             Outcome::Done {
@@ -221,6 +279,18 @@ impl Conversation {
     }
 
     fn waiting(&mut self, id: &CallId, machine: String, at: Millis) -> Vec<Effect> {
+        if let Some(errand) = self.errands.first_mut().filter(|errand| errand.runs(id)) {
+            let (name, told) = (format!("{}-away", errand.name), errand.told_away);
+            errand.told_away = true;
+            let away = errand.running().map(|call| words::away(&machine, call));
+            return match away {
+                Some(text) if !told => {
+                    let buttons = vec![];
+                    vec![self.send(SayId(name), Content::Text { text, buttons })]
+                }
+                Some(_) | None => vec![],
+            };
+        }
         let Some(mut turn) = self.turn.take_if(|turn| runs(turn, id)) else {
             return vec![];
         };
@@ -304,19 +374,50 @@ impl Conversation {
     }
 
     fn notice(&mut self, say: SayId, text: String, buttons: Vec<Button>) -> Vec<Effect> {
-        let known =
-            self.noticed.contains(&say) || self.saying.iter().any(|saying| saying.say == say);
-        if known || text.trim().is_empty() {
+        if text.trim().is_empty() || !self.is_news(&say) {
             return vec![];
+        }
+        vec![self.send(say, Content::Text { text, buttons })]
+    }
+
+    /// Whether this name was not used before; from now on it was.
+    fn is_news(&mut self, say: &SayId) -> bool {
+        if self.noticed.contains(say) || self.saying.iter().any(|saying| saying.say == *say) {
+            return false;
         }
         if self.noticed.len() == NOTICES_KEPT {
             self.noticed.remove(0);
         }
         self.noticed.push(say.clone());
-        vec![self.send(say, Content::Text { text, buttons })]
+        true
     }
 
     fn stopped(&mut self, at: Millis) -> Vec<Effect> {
+        let mut effects = self.call_errands_off(at);
+        effects.extend(self.stop_turn(at));
+        effects
+    }
+
+    /// What is left of the errands is not done; what of it runs is called off.
+    fn call_errands_off(&mut self, at: Millis) -> Vec<Effect> {
+        let mut effects = vec![];
+        for mut errand in std::mem::take(&mut self.errands) {
+            if effects.is_empty() {
+                let running = errand.running().map(|call| call.id.clone());
+                effects.extend(running.map(|call| Effect::Cancel { call }));
+            }
+            while errand.running().is_some() {
+                errand.end(&Outcome::Cancelled);
+            }
+            let text = errand.words();
+            self.append(at, Line::Note { text: text.clone() });
+            let buttons = vec![];
+            effects.push(self.send(SayId(errand.name), Content::Text { text, buttons }));
+        }
+        effects
+    }
+
+    fn stop_turn(&mut self, at: Millis) -> Vec<Effect> {
         let Some(mut turn) = self.turn.take() else {
             return vec![];
         };
@@ -398,7 +499,13 @@ impl Conversation {
 
     /// Ends a turn with what the model said last. What was queued is the next turn's beginning.
     fn end(&mut self, mut turn: Turn) -> Vec<Effect> {
-        let mut effects = self.say_unsaid(&mut turn);
+        let text = std::mem::take(&mut turn.unsaid);
+        let mut effects = vec![];
+        if !text.trim().is_empty() {
+            let say = turn.say_id();
+            let (text, buttons) = turn.sealed(&text);
+            effects.push(self.send(say, Content::Text { text, buttons }));
+        }
         if !self.queued.is_empty() {
             effects.push(self.begin());
         }
@@ -488,6 +595,10 @@ fn is_no(outcome: &Outcome) -> bool {
         Outcome::Denied { .. } | Outcome::Failed { .. } => true,
         Outcome::Done { .. } | Outcome::Cancelled | Outcome::Interrupted { .. } => false,
     }
+}
+
+fn run((call, place): (ToolCall, Place)) -> Effect {
+    Effect::Run { call, place }
 }
 
 fn runs(turn: &Turn, id: &CallId) -> bool {

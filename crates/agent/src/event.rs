@@ -2,7 +2,7 @@
 
 pub use crate::transcript::Millis;
 use crate::transcript::Trust;
-use protocol::call::{CallId, Outcome, ToolName};
+use protocol::call::{CallId, Outcome, ToolCall, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -49,6 +49,17 @@ pub enum Event {
         call: CallId,
         /// How.
         outcome: Outcome,
+        /// The name of the machine whose receipt proves it, where one does.
+        by: Option<String>,
+        /// When.
+        at: Millis,
+    },
+    /// The person has calls made themselves, by a button: one after the other, without the model. They are told what came of them.
+    Wished {
+        /// Names the errand; a repeat is the same errand.
+        errand: String,
+        /// The calls, under ids of their own.
+        calls: Vec<ToolCall>,
         /// When.
         at: Millis,
     },

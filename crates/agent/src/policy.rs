@@ -66,6 +66,15 @@ mod tests {
     }
 
     #[test]
+    fn what_was_started_with_a_yes_is_watched_and_stopped_without_another_and_told_nothing() {
+        for tool in ["list", "output", "signal", "stop"] {
+            let tool = format!("process.{tool}");
+            assert_eq!(verdict(&tool), Verdict::Run(Place::Bridge), "{tool}");
+        }
+        assert_eq!(verdict("process.write"), Verdict::Ask(Place::Bridge));
+    }
+
+    #[test]
     fn every_tool_above_write_asks() {
         for tool in tool::all() {
             let expected = if tool.grade > Grade::Write {
@@ -84,7 +93,7 @@ mod tests {
             Verdict::Refuse(
                 "there is no tool `files.delete`; the tools are files.list, files.stat, files.read, files.search, \
                  files.write, files.edit, files.append, files.move, files.copy, files.mkdir, files.trash, files.undo, \
-                 files.send, shell.run, memory.remember, memory.search, memory.forget, reminders.set, \
+                 files.send, shell.run, process.list, process.output, process.write, process.signal, process.stop, memory.remember, memory.search, memory.forget, reminders.set, \
                  reminders.list, reminders.cancel, results.read"
                     .into()
             )

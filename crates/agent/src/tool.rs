@@ -9,6 +9,9 @@ use std::sync::LazyLock;
 /// The longest [`brief`], in characters: a line on a phone.
 const BRIEF_LIMIT: usize = 60;
 
+/// The beginning of the paths under which a machine shows what its commands wrote.
+const COMMANDS_WROTE: &str = "@output";
+
 /// Every tool that runs in the Worker itself, in the order in which a model is told of them.
 pub fn worker_tools() -> Vec<ToolSpec> {
     vec![
@@ -94,6 +97,15 @@ pub fn trust(name: &ToolName) -> Trust {
     }
 }
 
+/// Who stands behind the text that a call brings back: what a command wrote is no person's own, by whatever tool it is read.
+pub fn trust_in(call: &ToolCall) -> Trust {
+    let path = call.arguments.get("path").and_then(Value::as_str);
+    match path.map(|path| path.trim_start_matches("./")) {
+        Some(path) if path.starts_with(COMMANDS_WROTE) => Trust::Elsewhere,
+        Some(_) | None => trust(&call.tool),
+    }
+}
+
 /// A call in one short line for people: the tool and its most telling argument.
 pub fn brief(call: &ToolCall) -> String {
     let argument = ["argv", "path", "from", "query", "text", "id"]
@@ -137,10 +149,17 @@ fn spec(
     ToolSpec {
         name: ToolName::new(name),
         description: description.to_owned(),
-        parameters: json!({"type": "object", "properties": properties, "required": required, "additionalProperties": false}),
+        parameters: json!({"type": "object", "properties": properties, "required": required}),
         place: Place::Worker,
         grade,
     }
+}
+
+/// Whether what a tool changes at home can be taken back.
+pub fn can_be_undone(name: &ToolName) -> bool {
+    bridge_tools()
+        .iter()
+        .any(|spec| spec.name == *name && spec.grade == Grade::Write)
 }
 
 #[cfg(test)]
@@ -199,6 +218,20 @@ mod tests {
                 .count(),
             BRIEF_LIMIT + 1
         );
+    }
+
+    #[test]
+    fn what_a_command_wrote_is_trusted_no_more_when_it_is_read_as_a_file() {
+        let trust_of = |path: &str| {
+            trust_in(&ToolCall {
+                id: CallId("c".into()),
+                tool: ToolName::new("files.read"),
+                arguments: json!({"path": path}),
+            })
+        };
+        assert_eq!(trust_of("docs/a.txt"), Trust::Kept);
+        assert_eq!(trust_of("@output/c1.txt"), Trust::Elsewhere);
+        assert_eq!(trust_of("./@output/c1.txt"), Trust::Elsewhere);
     }
 
     #[test]

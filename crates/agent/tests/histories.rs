@@ -123,6 +123,7 @@ impl History {
             | Event::Replied { .. }
             | Event::ModelFailed { .. }
             | Event::Finished { .. }
+            | Event::Wished { .. }
             | Event::Decided { .. }
             | Event::Sent { .. }
             | Event::Notice { .. }
@@ -375,6 +376,7 @@ impl History {
             1 => Event::Finished {
                 call,
                 outcome: self.outcome(),
+                by: None,
                 at: 1,
             },
             2 => Event::Decided {
@@ -405,6 +407,7 @@ impl History {
             Effect::Run { call, .. } => Event::Finished {
                 call: call.id.clone(),
                 outcome: self.outcome(),
+                by: None,
                 at: 1,
             },
             Effect::AskPerson { call } => {
@@ -517,6 +520,7 @@ fn ends(event: &Event, effect: &Effect) -> bool {
             | Event::Replied { .. }
             | Event::ModelFailed { .. }
             | Event::Finished { .. }
+            | Event::Wished { .. }
             | Event::Waiting { .. }
             | Event::Sent { .. }
             | Event::Notice { .. }

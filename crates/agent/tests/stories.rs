@@ -191,6 +191,11 @@ impl Player {
                     at,
                 }
             }
+            ["person", "has", errand, "done"] => Event::Wished {
+                errand: (*errand).to_owned(),
+                calls: self.errand(errand, text),
+                at,
+            },
             ["person", how @ ..] => Event::Said {
                 message: message(&how.join(" "), text, at),
             },
@@ -219,13 +224,32 @@ impl Player {
                 delivery: delivery(how, text),
                 at,
             },
+            [call, how @ .., "on", machine] => Event::Finished {
+                call: self.call(call),
+                outcome: outcome(how, text),
+                by: Some((*machine).to_owned()),
+                at,
+            },
             [call, how @ ..] => Event::Finished {
                 call: self.call(call),
                 outcome: outcome(how, text),
+                by: None,
                 at,
             },
             [] => panic!("there is nothing in {line:?}"),
         }
+    }
+
+    /// The calls of an errand, which a story names by the errand and a number.
+    fn errand(&mut self, errand: &str, text: &str) -> Vec<ToolCall> {
+        let named = wishes(text).into_iter().enumerate();
+        named
+            .map(|(n, wish)| ToolCall {
+                id: CallId(format!("{errand}-{}", n + 1)),
+                tool: wish.tool,
+                arguments: wish.arguments.expect("an errand's arguments are JSON"),
+            })
+            .collect()
     }
 
     fn ask(&self, n: &str) -> AskId {

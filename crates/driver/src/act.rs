@@ -76,6 +76,13 @@ pub enum Act {
         /// The call.
         call: CallId,
     },
+    /// Take the buttons away from a question that nobody can answer any more.
+    Retract {
+        /// Where it was asked.
+        conversation: String,
+        /// The provider's name for the message.
+        message: String,
+    },
     /// Stop listening to the model.
     Abandon {
         /// Which question.
@@ -118,6 +125,7 @@ impl Act {
             Self::Order { call, .. } => format!("order {}", call.id),
             Self::CallOff { call, .. } => format!("call off {call}"),
             Self::Acknowledge { call } => format!("acknowledge {call}"),
+            Self::Retract { message, .. } => format!("retract {message}"),
             Self::Abandon { ask } => format!("abandon {}", ask.0),
         }
     }
@@ -131,7 +139,10 @@ impl Act {
             | Self::RunHere { .. }
             | Self::Place { .. } => Some(now + BACKSTOP_MILLIS),
             Self::Order { .. } => Some(now + HERE_MILLIS),
-            Self::CallOff { .. } | Self::Acknowledge { .. } | Self::Abandon { .. } => None,
+            Self::CallOff { .. }
+            | Self::Acknowledge { .. }
+            | Self::Retract { .. }
+            | Self::Abandon { .. } => None,
         }
     }
 
@@ -146,6 +157,7 @@ impl Act {
             Self::Order { .. }
             | Self::CallOff { .. }
             | Self::Acknowledge { .. }
+            | Self::Retract { .. }
             | Self::Abandon { .. } => false,
         }
     }

@@ -102,12 +102,13 @@ impl<R: Rows> Driver<R> {
         Ok(row.filter(|row| row.ended_at.is_none()))
     }
 
-    /// A call has ended at home, as its checked receipt proves. The end of one that is over is old news, acknowledged again.
+    /// A call has ended on the machine of this name, as its checked receipt proves. The end of one that is over is old news, acknowledged again.
     pub fn came_home(
         &self,
         call: &CallId,
         outcome: &Outcome,
         receipt: &str,
+        machine: &str,
         now: Millis,
     ) -> Result<Vec<Act>, R::Error> {
         let acknowledge = Act::Acknowledge { call: call.clone() };
@@ -117,6 +118,11 @@ impl<R: Rows> Driver<R> {
         self.save(&open.conversation, now, |rows, _| {
             let (row, outcome) = (open.clone(), outcome.clone());
             let mut news = ended(rows, row, Some(receipt.to_owned()), outcome, now)?;
+            for event in &mut news.events {
+                if let Event::Finished { by, .. } = event {
+                    *by = Some(machine.to_owned());
+                }
+            }
             news.acts.push(acknowledge.clone());
             Ok(news)
         })
@@ -210,7 +216,12 @@ fn ended<R: Rows>(
         ended_at,
         ..row
     })?;
-    Ok(News::of(Event::Finished { call, outcome, at }))
+    Ok(News::of(Event::Finished {
+        call,
+        outcome,
+        by: None,
+        at,
+    }))
 }
 
 /// A call that was never ordered was not done. Of one that was, and whose machine has been silent since, nobody knows.

@@ -4,9 +4,9 @@
 use crate::rows::{Millis, Rows, Sending, SendingState};
 use crate::step::{News, load};
 use crate::{Act, Driver};
-use agent::event::{Delivery, SayId};
+use agent::event::{Decision, Delivery, SayId};
 use agent::{Content, Conversation, Effect, Event};
-use protocol::call::{Outcome, ToolCall};
+use protocol::call::{CallId, Outcome, ToolCall};
 
 /// How long a message that was clearly not taken is tried again: a day.
 const PATIENCE_MILLIS: Millis = 24 * 60 * 60 * 1000;
@@ -86,9 +86,25 @@ pub trait Outside<E> {
     fn is_page(&self, conversation: &str) -> bool;
     /// In how many parts something travels, at least one. The same thing always has the same number.
     fn parts(&self, what: &What) -> usize;
-    /// Why no machine would run a call that the person is about to be asked about, if that is known.
-    fn forbidden(&self, call: &ToolCall) -> Result<Option<String>, E>;
+    /// What is known already about a call that the person is about to be asked about.
+    fn consent(&self, call: &ToolCall) -> Result<Consent, E>;
+    /// How long a question stays open.
+    fn question_millis(&self) -> Millis;
 }
+
+/// Whether a person must be asked about a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Consent {
+    /// They must.
+    Ask,
+    /// No machine would run it, and this is why.
+    Forbidden(String),
+    /// The machine's own law lets this very call run without a question.
+    Given,
+}
+
+/// What the model reads of a question that nobody has answered.
+const EXPIRED: &str = "the person did not answer the question in time, so this was not done; do not ask for it again unless they bring it up";
 
 /// How something that is to be sent stands.
 enum Standing {
@@ -136,9 +152,8 @@ impl<R: Rows> Driver<R> {
                 }
                 (_, _, Standing::Held(until)) => return Ok(Was::Held { until }),
                 (what, say, Standing::Due(part, sending)) => {
-                    if let Some(reason) = forbidden(&what, outside)? {
-                        let refused = Delivery::Refused { reason };
-                        acts.extend(self.over(conversation, &say, &what, refused, now)?);
+                    if let Some(event) = answer_known(&what, outside, now)? {
+                        acts.extend(self.step(conversation, &event, now)?);
                         continue;
                     }
                     let parcel = Parcel { say, part, what };
@@ -162,6 +177,7 @@ impl<R: Rows> Driver<R> {
         &self,
         parcel: &Parcel,
         answer: Answer,
+        outside: &impl Outside<R::Error>,
         roll: u8,
         now: Millis,
     ) -> Result<Millis, R::Error> {
@@ -183,7 +199,9 @@ impl<R: Rows> Driver<R> {
             Answer::NotTaken(_) => (SendingState::Held, None, backoff(attempts, roll)),
         };
         let wait = Millis::try_from(wait).unwrap_or(Millis::MAX / 2000) * 1000;
-        let next_at = now + wait;
+        let closes = (is_out(state) && matches!(parcel.what, What::Question(_)))
+            .then(|| now + outside.question_millis());
+        let next_at = closes.unwrap_or(now + wait);
         let sending = Sending {
             state,
             provider,
@@ -192,7 +210,7 @@ impl<R: Rows> Driver<R> {
         };
         self.rows().transaction(|rows| {
             rows.put_sending(&sending)?;
-            if state == SendingState::Held {
+            if state == SendingState::Held || closes.is_some() {
                 rows.wake_by(next_at)?;
             }
             Ok(wait)
@@ -205,6 +223,7 @@ impl<R: Rows> Driver<R> {
         conversation: &str,
         parcel: &Parcel,
         put: impl Fn(&R) -> Result<(), R::Error>,
+        outside: &impl Outside<R::Error>,
         now: Millis,
     ) -> Result<Vec<Act>, R::Error> {
         self.save(conversation, now, |rows, machine| {
@@ -215,9 +234,13 @@ impl<R: Rows> Driver<R> {
             Ok(match &parcel.what {
                 What::Said(_) => News::of(sent(&parcel.say, Delivery::Delivered, now)),
                 What::Question(_) => {
-                    let shown = fresh(parcel.id(), now);
-                    let state = SendingState::Sent;
-                    rows.put_sending(&Sending { state, ..shown })?;
+                    let next_at = now + outside.question_millis();
+                    rows.put_sending(&Sending {
+                        state: SendingState::Sent,
+                        next_at,
+                        ..fresh(parcel.id(), now)
+                    })?;
+                    rows.wake_by(next_at)?;
                     News::default()
                 }
             })
@@ -233,27 +256,83 @@ impl<R: Rows> Driver<R> {
     ) -> Result<Option<(What, String, Standing)>, R::Error> {
         for (say, what) in to_say(machine) {
             let parts = outside.parts(&what);
-            let standing = self.standing(&say, parts, now)?;
-            match (&what, &standing) {
-                (What::Question(_), Standing::Over(Delivery::Delivered)) => {}
-                // Unseen, the question would hold the turn up for ever; seen twice, it still takes one answer.
-                (What::Question(_), Standing::Over(Delivery::Unknown)) => {
-                    let again = format!("{say}:again");
-                    let standing = self.standing(&again, parts, now)?;
-                    if !matches!(
-                        standing,
-                        Standing::Over(Delivery::Delivered | Delivery::Unknown)
-                    ) {
-                        return Ok(Some((what, again, standing)));
-                    }
+            let mut say = say;
+            let mut standing = self.standing(&say, parts, outside, now)?;
+            if let What::Question(_) = what {
+                if matches!(standing, Standing::Over(Delivery::Unknown)) {
+                    // Unseen, the question would hold the turn up; seen twice, it still takes one answer.
+                    say = format!("{say}:again");
+                    standing = self.standing(&say, parts, outside, now)?;
                 }
-                _ => return Ok(Some((what, say, standing))),
+                if matches!(
+                    standing,
+                    Standing::Over(Delivery::Delivered | Delivery::Unknown)
+                ) {
+                    if !self.is_expired(&say, now)? {
+                        continue;
+                    }
+                    let reason = EXPIRED.to_owned();
+                    standing = Standing::Over(Delivery::Refused { reason });
+                }
+            }
+            return Ok(Some((what, say, standing)));
+        }
+        Ok(None)
+    }
+
+    /// Whether a question that is out has waited for its answer long enough.
+    fn is_expired(&self, say: &str, now: Millis) -> Result<bool, R::Error> {
+        let first = self.rows().sending(&part_id(say, 0))?;
+        Ok(first.is_some_and(|sending| sending.next_at <= now + TICK_MILLIS))
+    }
+
+    /// The first thing that has not been sent; a question that was sent may wait long for its answer.
+    pub(crate) fn first_unsent(
+        &self,
+        machine: &Conversation,
+    ) -> Result<Option<(String, What)>, R::Error> {
+        for (say, what) in to_say(machine) {
+            let first = self.rows().sending(&part_id(&say, 0))?;
+            let is_asked = first.is_some_and(|first| first.state == SendingState::Sent);
+            match what {
+                What::Question(_) if is_asked => {}
+                What::Question(_) | What::Said(_) => return Ok(Some((say, what))),
             }
         }
         Ok(None)
     }
 
-    fn standing(&self, say: &str, parts: usize, now: Millis) -> Result<Standing, R::Error> {
+    /// Gives up sending something. What of it may have left stays in doubt.
+    pub(crate) fn unsendable(
+        &self,
+        conversation: &str,
+        say: &str,
+        what: &What,
+        reason: String,
+        now: Millis,
+    ) -> Result<Vec<Act>, R::Error> {
+        let mut delivery = Delivery::Refused { reason };
+        for part in 0.. {
+            let Some(sending) = self.rows().sending(&part_id(say, part))? else {
+                break;
+            };
+            delivery = match (sending.state, what) {
+                (SendingState::Sending | SendingState::Unknown, What::Said(_)) => Delivery::Unknown,
+                // A file travels in one part: it is there, only noting so has failed.
+                (SendingState::Sent, What::Said(Content::File { .. })) => Delivery::Delivered,
+                _ => delivery,
+            };
+        }
+        self.over(conversation, say, what, delivery, now)
+    }
+
+    fn standing(
+        &self,
+        say: &str,
+        parts: usize,
+        outside: &impl Outside<R::Error>,
+        now: Millis,
+    ) -> Result<Standing, R::Error> {
         let mut fate = Delivery::Delivered;
         for part in 0..parts {
             let id = part_id(say, part);
@@ -273,8 +352,11 @@ impl<R: Rows> Driver<R> {
                 SendingState::Held => return Ok(Standing::Due(part, sending)),
                 SendingState::Unknown => fate = Delivery::Unknown, // the rest is not in doubt
                 SendingState::Sending => {
-                    let state = SendingState::Unknown;
-                    self.rows().put_sending(&Sending { state, ..sending })?;
+                    self.rows().put_sending(&Sending {
+                        state: SendingState::Unknown,
+                        next_at: now + outside.question_millis(),
+                        ..sending
+                    })?;
                     fate = Delivery::Unknown;
                 }
             }
@@ -302,7 +384,12 @@ impl<R: Rows> Driver<R> {
                 };
                 let outcome = Outcome::denied(reason);
                 let (call, at) = (call.id.clone(), now);
-                vec![Event::Finished { call, outcome, at }]
+                vec![Event::Finished {
+                    call,
+                    outcome,
+                    by: None,
+                    at,
+                }]
             }
         };
         self.save(conversation, now, |_, _| {
@@ -330,11 +417,67 @@ pub(crate) fn to_say(machine: &Conversation) -> impl Iterator<Item = (String, Wh
     says.into_iter().chain(questions)
 }
 
-fn forbidden<E>(what: &What, outside: &impl Outside<E>) -> Result<Option<String>, E> {
-    match what {
-        What::Question(call) => outside.forbidden(call),
-        What::Said(_) => Ok(None),
+/// The calls that the person is being asked about.
+pub(crate) fn questions(machine: &Conversation) -> Vec<CallId> {
+    let question = |(_, what)| match what {
+        What::Question(call) => Some(call.id),
+        What::Said(_) => None,
+    };
+    to_say(machine).filter_map(question).collect()
+}
+
+/// Inside a transaction: the messages of a question that nobody can answer any more.
+pub(crate) fn retract<R: Rows>(
+    rows: &R,
+    conversation: &str,
+    call: &CallId,
+) -> Result<Vec<Act>, R::Error> {
+    let mut acts = vec![];
+    for say in [format!("question:{call}"), format!("question:{call}:again")] {
+        for part in 0.. {
+            let Some(sending) = rows.sending(&part_id(&say, part))? else {
+                break;
+            };
+            let sent = sending.state == SendingState::Sent;
+            acts.extend(
+                sending
+                    .provider
+                    .filter(|_| sent)
+                    .map(|message| Act::Retract {
+                        conversation: conversation.to_owned(),
+                        message,
+                    }),
+            );
+        }
     }
+    Ok(acts)
+}
+
+/// The answer to a question that needs none.
+fn answer_known<E>(what: &What, outside: &impl Outside<E>, at: Millis) -> Result<Option<Event>, E> {
+    let What::Question(call) = what else {
+        return Ok(None);
+    };
+    let call_id = call.id.clone();
+    Ok(match outside.consent(call)? {
+        Consent::Ask => None,
+        Consent::Forbidden(reason) => Some(Event::Finished {
+            call: call_id,
+            outcome: Outcome::denied(reason),
+            by: None,
+            at,
+        }),
+        Consent::Given => Some(Event::Decided {
+            call: call_id,
+            decision: Decision::Once,
+            at,
+        }),
+    })
+}
+
+/// Whether a parcel has left, as far as is known.
+fn is_out(state: SendingState) -> bool {
+    matches!(state, SendingState::Sent | SendingState::Unknown)
 }
 
 fn part_id(say: &str, part: usize) -> String {

@@ -1,10 +1,10 @@
 //! After a restart or a failure: what is done again, what is given up after the third time, and when to look again.
 
 use crate::outbox::{What, to_say};
-use crate::rows::{Millis, Rows, Sending, Spent, Waiting};
+use crate::rows::{Millis, Rows, Sending, SendingState, Spent, Waiting};
 use crate::step::load;
 use crate::{Act, Driver, Line};
-use agent::event::{Delivery, ModelFailure, SayId};
+use agent::event::ModelFailure;
 use agent::{Conversation, Effect, Event};
 use protocol::call::{CallId, Outcome};
 use protocol::tools::Place;
@@ -137,8 +137,8 @@ impl<R: Rows> Driver<R> {
                         call,
                         place: Place::Bridge,
                     } => due.push(self.call_due(&call.id, &is_here, now)?),
-                    Effect::AskPerson { call } if !self.is_asked(&call.id)? => due.push(soon),
-                    Effect::AskPerson { .. } | Effect::Cancel { .. } | Effect::Abandon { .. } => {}
+                    Effect::AskPerson { call } => due.extend(self.question_due(&call.id, soon)?),
+                    Effect::Cancel { .. } | Effect::Abandon { .. } => {}
                 }
             }
         }
@@ -171,6 +171,24 @@ impl<R: Rows> Driver<R> {
         Ok(self.rows().sending(&first)?.is_some())
     }
 
+    /// When to look after a question: soon, if it has not left; when it closes, if it has. A held one's own time counts already.
+    fn question_due(&self, call: &CallId, soon: Millis) -> Result<Option<Millis>, R::Error> {
+        let say = format!("question:{call}");
+        let again = self.rows().sending(&format!("{say}:again#0"))?;
+        let Some(last) = again.map_or_else(
+            || self.rows().sending(&format!("{say}#0")),
+            |again| Ok(Some(again)),
+        )?
+        else {
+            return Ok(Some(soon));
+        };
+        Ok(match last.state {
+            SendingState::Sent | SendingState::Unknown => Some(last.next_at),
+            SendingState::Sending => Some(soon),
+            SendingState::Held | SendingState::Refused => None,
+        })
+    }
+
     /// The answer that the instance before waited for is lost; what it cost is not known, so all that was set aside for it counts.
     fn lost(&self, lost: u64, now: Millis) -> Result<(), R::Error> {
         let nothing = Spent::default();
@@ -195,6 +213,7 @@ impl<R: Rows> Driver<R> {
             | Act::Order { .. }
             | Act::CallOff { .. }
             | Act::Acknowledge { .. }
+            | Act::Retract { .. }
             | Act::Abandon { .. } => false,
         };
         if first && matches!(act, Act::Think { .. }) {
@@ -217,7 +236,7 @@ impl<R: Rows> Driver<R> {
             }
             Act::Send { conversation } => {
                 let (_, machine) = load(self.rows(), conversation)?;
-                let first = to_say(&machine).next();
+                let first = self.first_unsent(&machine)?;
                 first.map_or_else(|| act.name(), |(say, _)| format!("send {say}"))
             }
             Act::Think { .. }
@@ -226,6 +245,7 @@ impl<R: Rows> Driver<R> {
             | Act::Order { .. }
             | Act::CallOff { .. }
             | Act::Acknowledge { .. }
+            | Act::Retract { .. }
             | Act::Abandon { .. } => act.name(),
         };
         self.rows().count_failure(&name, error, now)
@@ -250,14 +270,15 @@ impl<R: Rows> Driver<R> {
             Act::Place { conversation, call } => self.unplaceable(conversation, call, &reason, now),
             Act::Send { conversation } => {
                 let (_, machine) = load(self.rows(), conversation)?;
-                let Some(end) = unsendable(&machine, reason, now) else {
-                    return Ok(vec![]);
-                };
-                self.step(conversation, &end, now)
+                match self.first_unsent(&machine)? {
+                    Some((say, what)) => self.unsendable(conversation, &say, &what, reason, now),
+                    None => Ok(vec![]),
+                }
             }
             Act::Order { .. }
             | Act::CallOff { .. }
             | Act::Acknowledge { .. }
+            | Act::Retract { .. }
             | Act::Abandon { .. } => Ok(vec![]),
         }
     }
@@ -265,18 +286,10 @@ impl<R: Rows> Driver<R> {
 
 fn finished(call: &CallId, outcome: Outcome, at: Millis) -> Event {
     let call = call.clone();
-    Event::Finished { call, outcome, at }
-}
-
-/// What ends the first thing that could not be sent.
-fn unsendable(machine: &Conversation, reason: String, at: Millis) -> Option<Event> {
-    let (say, what) = to_say(machine).next()?;
-    Some(match what {
-        What::Said(_) => Event::Sent {
-            say: SayId(say),
-            delivery: Delivery::Refused { reason },
-            at,
-        },
-        What::Question(call) => finished(&call.id, Outcome::denied(reason), at),
-    })
+    Event::Finished {
+        call,
+        outcome,
+        by: None,
+        at,
+    }
 }

@@ -1,7 +1,7 @@
 //! Decide, save, act: the agent is told the news, what it decides is saved with the news that caused it, and only then is it done.
 
 use crate::rows::{Kept, Millis, Rows, Spent};
-use crate::{Act, Driver, home};
+use crate::{Act, Driver, home, outbox};
 use agent::event::{AskId, ModelFailure, Reply};
 use agent::{Conversation, Effect, Event};
 use protocol::call::{CallId, ToolCall};
@@ -96,7 +96,12 @@ impl<R: Rows> Driver<R> {
             }
             let outcome = rows.run_tool(conversation, call, now)?;
             let (call, at) = (call.id.clone(), now);
-            Ok(News::of(Event::Finished { call, outcome, at }))
+            Ok(News::of(Event::Finished {
+                call,
+                outcome,
+                by: None,
+                at,
+            }))
         })
     }
 
@@ -150,7 +155,11 @@ pub(crate) fn decide<R: Rows>(
 ) -> Result<Vec<Act>, R::Error> {
     let mut acts = vec![];
     let mut kept = before.clone();
+    let mut open = outbox::questions(&machine);
     for event in news.events {
+        if let Event::Decided { call, .. } = &event {
+            open.retain(|asked| asked != call); // whoever pressed the button sees to it
+        }
         if let Event::Replied { reply, .. } = &event {
             kept.spent.input += reply.usage.input; // paid for, also when nobody waits for it any more
             kept.spent.output += reply.usage.output;
@@ -182,6 +191,10 @@ pub(crate) fn decide<R: Rows>(
     if kept != before && (!before.machine.is_empty() || !machine.is_new()) {
         rows.keep(conversation, &kept, !machine.outstanding().is_empty())?;
         rows.append(conversation, &lines)?;
+    }
+    let still_open = outbox::questions(&machine);
+    for call in open.iter().filter(|call| !still_open.contains(call)) {
+        acts.extend(outbox::retract(rows, conversation, call)?);
     }
     acts.extend(news.acts);
     look_by(rows, &acts, now)?;

@@ -30,7 +30,7 @@ use call::CallId;
 use serde::{Deserialize, Serialize};
 
 /// The version of everything in this crate; both sides must speak the same.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The longest text frame, in bytes. Files travel in chunks, so a longer one is an error or an attack.
 pub const MAX_TEXT_FRAME: usize = 256 * 1024;
@@ -117,6 +117,15 @@ pub enum ToWorker {
         mime: String,
         /// How many bytes will come.
         size: u64,
+    },
+    /// Says that a call waits for its owner's yes at home, which nothing that the Worker says can take the place of.
+    Waiting {
+        /// Which.
+        call: CallId,
+        /// The rule that wants the yes, as the machine's owner finds it.
+        why: String,
+        /// For how many minutes the question stays open.
+        minutes: u32,
     },
     /// Tells how a call ended.
     Result {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 pub enum Grade {
     /// Looks, changes nothing.
     Read,
-    /// Changes what can be changed back.
+    /// Changes what can be changed back, or ends what a yes began.
     Write,
     /// Runs a program.
     Execute,
@@ -217,6 +217,77 @@ pub struct ShellRun {
     /// The folder to run in; the first root by default.
     #[serde(default)]
     pub folder: String,
+    /// Let it go on and come back at once.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub background: bool,
+    /// How long it may take; the machine's policy says how much of that it gets.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<u32>,
+    /// Give it a terminal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub terminal: bool,
+}
+
+/// `process.list`: the programs in the background.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessList {}
+
+/// `process.output`: what a program in the background has written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessOutput {
+    /// The program, such as `p3`.
+    pub id: String,
+    /// The byte to begin at; the end of what it has written by default.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<u64>,
+}
+
+/// `process.write`: words for a program in the background.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessWrite {
+    /// The program.
+    pub id: String,
+    /// What it reads, exactly; a line ends in `\n`.
+    #[serde(default)]
+    pub text: String,
+    /// Nothing follows: its input ends.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub end: bool,
+}
+
+/// `process.signal`: a signal for a program in the background and for all that it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessSignal {
+    /// The program.
+    pub id: String,
+    /// Which.
+    pub signal: Signal,
+}
+
+/// The signals that may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Signal {
+    /// As by Ctrl-C.
+    Int,
+    /// Please end.
+    Term,
+    /// The terminal is gone, or: read your settings again.
+    Hup,
+    /// End, unasked.
+    Kill,
+}
+
+/// `process.stop`: the end of a program in the background and of all that it began.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProcessStop {
+    /// The program.
+    pub id: String,
 }
 
 /// Every tool of the home machine, in the order in which a model is told of them.
@@ -238,11 +309,57 @@ pub fn bridge_tools() -> Vec<ToolSpec> {
             json!({
                 "argv": {"type": "array", "items": {"type": "string"}, "minItems": 1},
                 "folder": path("where to run it; the first root by default"),
+                "background": described("boolean", "for what does not end by itself"),
+                "seconds": described("integer", "time limit; 60 by default"),
+                "terminal": json!({"type": "boolean"}),
             }),
             &["argv"],
         ),
     ]);
+    tools.extend(process_tools());
     tools
+}
+
+/// What was started with a yes may be looked at, signalled and stopped without another; what is written to it can make it do anything.
+fn process_tools() -> Vec<ToolSpec> {
+    let text = || json!({"type": "string"});
+    vec![
+        spec(
+            "process.list",
+            Grade::Read,
+            "Programs in the background.",
+            json!({}),
+            &[],
+        ),
+        spec(
+            "process.output",
+            Grade::Read,
+            "What one has written; the end of it by default.",
+            json!({"id": path("such as p3"), "from": {"type": "integer", "minimum": 0}}),
+            &["id"],
+        ),
+        spec(
+            "process.write",
+            Grade::Execute,
+            "Write to its input.",
+            json!({"id": text(), "text": text(), "end": described("boolean", "nothing follows")}),
+            &["id"],
+        ),
+        spec(
+            "process.signal",
+            Grade::Write,
+            "Send it a signal.",
+            json!({"id": text(), "signal": {"enum": ["INT", "TERM", "HUP", "KILL"]}}),
+            &["id", "signal"],
+        ),
+        spec(
+            "process.stop",
+            Grade::Write,
+            "End it and all that it began.",
+            json!({"id": text()}),
+            &["id"],
+        ),
+    ]
 }
 
 fn reading_tools() -> Vec<ToolSpec> {
@@ -300,7 +417,6 @@ fn changing_tools() -> Vec<ToolSpec> {
     let edit = json!({
         "type": "object",
         "required": ["find", "replace"],
-        "additionalProperties": false,
         "properties": {
             "find": path("exact text that is there once"),
             "replace": text(),
@@ -368,7 +484,11 @@ fn changing_tools() -> Vec<ToolSpec> {
 }
 
 fn path(what: &str) -> Value {
-    json!({"type": "string", "description": what})
+    described("string", what)
+}
+
+fn described(kind: &str, what: &str) -> Value {
+    json!({"type": kind, "description": what})
 }
 
 fn spec(
@@ -378,8 +498,9 @@ fn spec(
     properties: Value,
     required: &[&str],
 ) -> ToolSpec {
-    let mut parameters =
-        json!({"type": "object", "required": required, "additionalProperties": false});
+    // That nothing else is taken is not said to the model: every tool says so itself to one that tries, and each word here is paid for
+    // with every question.
+    let mut parameters = json!({"type": "object", "required": required});
     parameters["properties"] = properties;
     ToolSpec {
         name: ToolName::new(name),

@@ -49,7 +49,7 @@ fn tool_remedy(name: &str, verdict: &Verdict) -> Option<String> {
         Verdict::Ask { by, .. } | Verdict::Deny { by: Some(by), .. } => {
             Some(format!("in line {}: {name} = \"allow\"", by.line))
         }
-        Verdict::Deny { by: None, .. } if name == "shell.run" => {
+        Verdict::Deny { by: None, .. } if name == "shell.run" || name.starts_with("process.") => {
             Some("a [[command]] and a [[root]] to run it in".to_owned())
         }
         Verdict::Deny { by: None, .. } if name.starts_with("files.") => Some(

@@ -4,6 +4,7 @@ use super::options::{self, Finding};
 use super::rates::in_minutes;
 use super::{Command, Pin, Policy, Then, ToolRule};
 use crate::places;
+use protocol::call::ToolCall;
 use protocol::session::Access;
 use protocol::tools::{Grade, bridge_tools};
 use std::fmt;
@@ -54,12 +55,14 @@ pub struct Judged<'a> {
 }
 
 /// Who has said yes to a call before it came here.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum AskedBy {
     /// Nobody.
     Nobody,
     /// The Worker, which orders such a call only after a yes in the chat.
     Chat,
+    /// Its owner, at the machine or through the approver: nothing in the cloud can say this yes.
+    Home,
 }
 
 impl fmt::Display for Ground {
@@ -85,19 +88,16 @@ impl Verdict {
         match self {
             Self::Allow { .. } => Ok(()),
             Self::Deny { why, .. } => Err(why.clone()),
-            Self::Ask { grade, by, .. } => match (grade, asked) {
-                (Grade::Dangerous, _) => Err(format!(
-                    "this needs a yes at home, which this version cannot take yet ({by})"
-                )),
-                (Grade::Read | Grade::Write | Grade::Execute | Grade::Outward, AskedBy::Chat) => {
-                    Ok(())
+            Self::Ask { grade, by, .. } => {
+                let least = match grade {
+                    Grade::Dangerous => AskedBy::Home,
+                    Grade::Read | Grade::Write | Grade::Execute | Grade::Outward => AskedBy::Chat,
+                };
+                if asked >= least {
+                    return Ok(());
                 }
-                (Grade::Read | Grade::Write | Grade::Execute | Grade::Outward, AskedBy::Nobody) => {
-                    Err(format!(
-                        "this needs a yes, and the chat does not ask about it yet ({by})"
-                    ))
-                }
-            },
+                Err(format!("this needs a yes at home ({by})"))
+            }
         }
     }
 }
@@ -206,7 +206,7 @@ impl Policy {
 
     /// What gives a tool something to work on; else what is missing.
     fn opens(&self, name: &str, grade: Grade, rule: Option<&ToolRule>) -> Result<Ground, String> {
-        if name == "shell.run" {
+        if name == "shell.run" || name.starts_with("process.") {
             let mut runs = self.commands.iter().filter(|rule| rule.then != Then::Deny);
             return match runs.next() {
                 _ if self.roots.is_empty() => Err("no folder is open to run it in".to_owned()),
@@ -241,6 +241,28 @@ impl Policy {
         !matches!(self.tool(name), Verdict::Deny { .. })
     }
 
+    /// Why a call has to wait for a yes at home: what the policy asks about, and the chat's yes does not do or does not come. Nothing for
+    /// what may run without it, nor for what is denied with it. `command` is what the call is about, if it is about one.
+    pub fn wants_home(&self, call: &ToolCall, command: Option<&[String]>) -> Option<Ground> {
+        let mut specs = bridge_tools().into_iter();
+        let grade = specs.find(|spec| spec.name == call.tool)?.grade;
+        let command = command.map(|argv| self.judge(argv).verdict);
+        let verdicts: Vec<Verdict> = std::iter::once(self.tool(&call.tool.0))
+            .chain(command)
+            .collect();
+        if verdicts
+            .iter()
+            .any(|verdict| verdict.consent(AskedBy::Home).is_err())
+        {
+            return None;
+        }
+        let asked = AskedBy::for_tool(grade);
+        verdicts.into_iter().find_map(|verdict| match verdict {
+            Verdict::Ask { ref by, .. } if verdict.consent(asked).is_err() => Some(by.clone()),
+            Verdict::Allow { .. } | Verdict::Ask { .. } | Verdict::Deny { .. } => None,
+        })
+    }
+
     /// The tools that need a yes because the policy says so.
     pub fn asking_tools(&self) -> Vec<String> {
         let asking = self.tools.iter().map(|rule| rule.name.clone());
@@ -249,23 +271,25 @@ impl Policy {
             .collect()
     }
 
-    /// Lets a call of a tool through as far as the lines under `[tools]` go, and counts it; else why not. What a tool finds to work on
-    /// is its own business.
-    pub fn admit_tool(&self, name: &str, now: Instant) -> Result<(), String> {
+    /// Lets a call of a tool through that came with a yes of `yes`, as far as the lines under `[tools]` go, and counts it; else why not.
+    /// What a tool finds to work on is its own business.
+    pub fn admit_tool(&self, name: &str, yes: AskedBy, now: Instant) -> Result<(), String> {
         let mut specs = bridge_tools().into_iter();
         let grade = specs
             .find(|spec| spec.name.0 == name)
             .map(|spec| spec.grade);
         let Some(rule) = self.tools.iter().find(|rule| rule.name == name) else {
-            let works = name.starts_with("files.") || name == "shell.run";
+            let works = ["files.", "shell.", "process."]
+                .iter()
+                .any(|room| name.starts_with(room));
             return match grade {
                 Some(_) if works => Ok(()),
-                Some(_) | None => self.tool(name).consent(AskedBy::Nobody),
+                Some(_) | None => self.tool(name).consent(yes),
             };
         };
         // What its owner thinks of a tool's grade does not change what the chat asks about.
         let asked = grade.map_or(AskedBy::Nobody, AskedBy::for_tool);
-        self.tool(name).consent(asked)?;
+        self.tool(name).consent(asked.max(yes))?;
         let rate = rule.rate.map(|rate| (format!("tool {name}"), rate));
         self.count(&rate.into_iter().collect::<Vec<_>>(), now)
     }
@@ -344,6 +368,12 @@ impl fmt::Display for Then {
             Self::Deny => "deny",
         })
     }
+}
+
+/// The command that a call would run, if it is about one.
+pub fn argv_of(call: &ToolCall) -> Option<Vec<String>> {
+    let words = call.arguments.get("argv")?;
+    serde_json::from_value(words.clone()).ok()
 }
 
 fn unlisted(argv: &[String]) -> String {

@@ -15,7 +15,7 @@ mod runners;
 
 pub use edit::{NoChange, Proposal, init, propose};
 pub use explain::{access_word, explain};
-pub use judge::{AskedBy, Ground, Judged, Verdict};
+pub use judge::{AskedBy, Ground, Judged, Verdict, argv_of};
 pub use law::Law;
 pub use parse::Programs;
 pub use pins::{Changed, Held, accept, changed};
@@ -33,6 +33,16 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How long a question to the owner at home stays open where the policy does not say: long enough to walk to the machine.
+const APPROVALS: Duration = Duration::from_mins(30);
+
+/// How long a command may take that someone waits for, where the policy does not say.
+const FOREGROUND: Duration = Duration::from_mins(10);
+
+/// How long a command may go on in the background, where the policy does not say.
+const BACKGROUND: Duration = Duration::from_hours(1);
 
 /// What may happen, checked and with its folders held open.
 #[derive(Debug)]
@@ -47,10 +57,23 @@ pub struct Policy {
     pub tools: Vec<ToolRule>,
     /// What a command can reach.
     pub sandbox: Sandbox,
+    /// How long a question to the owner at home stays open.
+    pub approvals: Duration,
+    /// How long commands may take.
+    pub limits: Limits,
     /// SHA-256 of the file's bytes, lower-case hex.
     pub sha256: String,
     /// How often what has a rate has happened; it outlives a change of the file, and not a restart.
     pub meter: Arc<Meter>,
+}
+
+/// How long commands may take, whatever is asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// One that someone waits for.
+    pub foreground: Duration,
+    /// One in the background.
+    pub background: Duration,
 }
 
 /// A rule about commands: this program, these first arguments, then any that do no more than the rule says.
@@ -210,6 +233,11 @@ impl Policy {
             commands: Vec::new(),
             tools: Vec::new(),
             sandbox: Sandbox::Required,
+            approvals: APPROVALS,
+            limits: Limits {
+                foreground: FOREGROUND,
+                background: BACKGROUND,
+            },
             sha256: sha256_hex(b""),
             meter: Arc::default(),
         }
@@ -224,7 +252,7 @@ impl Policy {
         shown.collect()
     }
 
-    /// The beginnings of the commands that can run, after a yes in the chat or without one.
+    /// The beginnings of the commands that can run, after a yes or without one.
     pub fn shown_commands(&self) -> Vec<Vec<String>> {
         self.shown(|_| true)
     }
@@ -238,7 +266,7 @@ impl Policy {
         let mut shown: Vec<Vec<String>> = Vec::new();
         for rule in &self.commands {
             let verdict = self.judge(&rule.argv).verdict;
-            let runs = verdict.consent(AskedBy::Chat).is_ok() && wanted(&verdict);
+            let runs = verdict.consent(AskedBy::Home).is_ok() && wanted(&verdict);
             if runs && !shown.contains(&rule.argv) {
                 shown.push(rule.argv.clone());
             }

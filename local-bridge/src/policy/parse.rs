@@ -15,6 +15,7 @@ use std::fmt;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use toml::Spanned;
 
 /// Where a command's program is looked for, first match first. Fixed, so that no environment can put another program in its place.
@@ -60,12 +61,22 @@ impl Default for Programs {
 struct RawPolicy {
     #[serde(default)]
     sandbox: Sandbox,
+    approvals: Option<Spanned<String>>,
+    #[serde(default)]
+    limits: RawLimits,
     #[serde(default)]
     root: Vec<RawRoot>,
     #[serde(default)]
     command: Vec<RawCommand>,
     #[serde(default)]
     tools: RawTools,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawLimits {
+    foreground: Option<Spanned<String>>,
+    background: Option<Spanned<String>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -124,6 +135,27 @@ pub(super) fn parse(text: &str, home: &Path, programs: &Programs) -> Result<Poli
     })
 }
 
+/// A stretch of time such as "30m". The Worker gives up on a call after a day.
+fn span(text: &str) -> Result<Duration, String> {
+    let wrong = || {
+        format!(
+            "'{text}' is no length of time; write such as \"30m\", from \"1s\" to \"24h\""
+        )
+    };
+    let unit = match text.chars().last() {
+        Some('s') => 1,
+        Some('m') => 60,
+        Some('h') => 3_600,
+        Some(_) | None => return Err(wrong()),
+    };
+    let count: u64 = text[..text.len() - 1].parse().map_err(|_| wrong())?;
+    let seconds = count.checked_mul(unit).ok_or_else(wrong)?;
+    if !(1..=24 * 3_600).contains(&seconds) {
+        return Err(wrong());
+    }
+    Ok(Duration::from_secs(seconds))
+}
+
 struct Lines<'a>(&'a str);
 
 impl Lines<'_> {
@@ -148,6 +180,17 @@ fn checked(
         sha256: sha256_hex(text.as_bytes()),
         ..Policy::nothing()
     };
+    if let Some(open) = &raw.approvals {
+        policy.approvals = span(open.get_ref()).map_err(|why| (open.span().start, why))?;
+    }
+    for (limit, written) in [
+        (&mut policy.limits.foreground, &raw.limits.foreground),
+        (&mut policy.limits.background, &raw.limits.background),
+    ] {
+        if let Some(written) = written {
+            *limit = span(written.get_ref()).map_err(|why| (written.span().start, why))?;
+        }
+    }
     for root in &raw.root {
         let name = root.name.get_ref();
         check_name(name, &policy.roots).map_err(|why| (root.name.span().start, why))?;

@@ -3,9 +3,6 @@
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use std::io;
 
-/// Seconds of CPU time for each process; the wall-clock limit is as long.
-const CPU_SECONDS: u64 = 60;
-
 /// Open files; programs of a few files at a time need fewer than 50.
 const OPEN_FILES: u64 = 256;
 
@@ -20,10 +17,10 @@ const MEMORY_BYTES: u64 = 1024 * 1024 * 1024;
 #[cfg(target_os = "linux")]
 const MORE_PROCESSES: u64 = 128;
 
-/// Limits this process and all that it starts, for good.
-pub(super) fn set() -> io::Result<()> {
+/// Limits this process and all that it starts, for good; each to this much of the processor's time.
+pub(super) fn set(seconds: u64) -> io::Result<()> {
     limit(Resource::Core, 0)?;
-    limit(Resource::Cpu, CPU_SECONDS)?;
+    limit(Resource::Cpu, seconds)?;
     limit(Resource::Nofile, OPEN_FILES)?;
     limit(Resource::Fsize, FILE_BYTES)?;
     #[cfg(target_os = "linux")]

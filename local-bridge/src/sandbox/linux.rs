@@ -45,12 +45,17 @@ const SOURCES: [&str; 3] = ["/dev/zero", "/dev/urandom", "/dev/random"];
 
 const NULL: &str = "/dev/null";
 
+/// The terminal of the session that opens it.
+const TERMINAL: &str = "/dev/tty";
+
 type Rights = BitFlags<AccessFs>;
 
 /// Looking only: a folder that a command works in lends it no programs.
 const LOOK: Rights = make_bitflags!(AccessFs::{ReadFile | ReadDir});
 
 const RUN: Rights = make_bitflags!(AccessFs::{ReadFile | ReadDir | Execute});
+
+const TYPE: Rights = make_bitflags!(AccessFs::{ReadFile | WriteFile | IoctlDev});
 
 /// Everything but devices and sockets: a device made in a folder would be the whole disk.
 const CHANGE: Rights = make_bitflags!(AccessFs::{
@@ -120,6 +125,10 @@ fn restrict_files(enclosure: &Enclosure, root: Option<File>) -> Result<i32, Stri
         opened(&enclosure.program).map(Some),
         AccessFs::ReadFile | AccessFs::Execute,
     )?;
+    if enclosure.terminal {
+        // The one that the session has, whatever others this account has open.
+        allow(found(TERMINAL), TYPE)?;
+    }
     if let Some(scratch) = &enclosure.scratch {
         allow(opened(scratch).map(Some), CHANGE)?;
     }

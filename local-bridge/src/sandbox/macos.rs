@@ -118,6 +118,8 @@ mod tests {
             root_id: Some("1:2".into()),
             writable,
             scratch: Some("/Users/anna/.bernard/scratch".into()),
+            seconds: 60,
+            terminal: false,
             program: "/usr/bin/git".into(),
             tell: false,
             argv: vec![OsString::from("git")],

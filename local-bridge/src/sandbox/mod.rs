@@ -28,6 +28,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 /// How a process ends that could not become the command's program.
 pub const NOT_ENTERED: u8 = 125;
@@ -71,6 +72,21 @@ pub struct Start {
 #[derive(Debug)]
 pub struct Seal(Option<String>);
 
+/// A command that is to be fenced in.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted<'a> {
+    /// The rule that holds its program.
+    pub rule: &'a Rule,
+    /// The folder that it works in.
+    pub root: &'a Root,
+    /// A folder for HOME and TMPDIR.
+    pub scratch: &'a Path,
+    /// How much of the processor's time each of its processes may take: as long as it may run.
+    pub limit: Duration,
+    /// Its input is a terminal, which becomes its own.
+    pub terminal: bool,
+}
+
 /// All that a fenced command may reach, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
 pub struct Enclosure {
@@ -92,6 +108,12 @@ pub struct Enclosure {
     /// A folder for HOME and TMPDIR
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// Seconds of processor time for each process
+    #[arg(long, default_value_t = 60)]
+    seconds: u64,
+    /// The terminal that is its input becomes its own
+    #[arg(long)]
+    terminal: bool,
     /// The program
     #[arg(long)]
     program: PathBuf,
@@ -173,15 +195,10 @@ impl Fence {
         }
     }
 
-    /// The beginning of a command that works in `root`, as the policy demands it.
-    pub fn command(
-        &self,
-        wanted: Sandbox,
-        rule: &Rule,
-        root: &Root,
-        scratch: &Path,
-    ) -> Result<Start, NoFence> {
-        match (self, wanted) {
+    /// The beginning of a command, as the policy demands it.
+    pub fn command(&self, demand: Sandbox, wanted: Wanted<'_>) -> Result<Start, NoFence> {
+        let rule = wanted.rule;
+        match (self, demand) {
             (_, Sandbox::None) => {
                 let mut command = Command::new(&rule.program);
                 command.arg0(&rule.argv[0]);
@@ -192,7 +209,7 @@ impl Fence {
             }
             (Self::Missing(why), Sandbox::Required) => Err(NoFence(why.clone())),
             (Self::Whole(keeper), Sandbox::Required) => {
-                let enclosure = Enclosure::of(rule, root, scratch).map_err(NoFence)?;
+                let enclosure = Enclosure::of(wanted).map_err(NoFence)?;
                 let seal = Seal(Some(enclosure.token.clone()));
                 let command = enclosure.command(&keeper.program);
                 Ok(Start { command, seal })
@@ -226,7 +243,8 @@ pub enum Unreached {
 }
 
 impl Enclosure {
-    fn of(rule: &Rule, root: &Root, scratch: &Path) -> Result<Self, String> {
+    fn of(wanted: Wanted<'_>) -> Result<Self, String> {
+        let Wanted { rule, root, .. } = wanted;
         let metadata = root.dir.dir_metadata();
         let metadata = metadata.map_err(|error| format!("{}: {error}", root.path.display()))?;
         Ok(Self {
@@ -235,7 +253,9 @@ impl Enclosure {
             root: Some(root.path.clone()),
             root_id: Some(format!("{}:{}", metadata.dev(), metadata.ino())),
             writable: root.access >= Access::Write,
-            scratch: Some(scratch.to_owned()),
+            scratch: Some(wanted.scratch.to_owned()),
+            seconds: wanted.limit.as_secs().max(1),
+            terminal: wanted.terminal,
             program: rule.program.clone(),
             tell: false,
             argv: vec![OsString::from(&rule.argv[0])],
@@ -257,9 +277,14 @@ impl Enclosure {
         if let Some(id) = &self.root_id {
             command.arg("--root-id").arg(id);
         }
-        for (name, given) in [("--writable", self.writable), ("--tell", self.tell)] {
+        for (name, given) in [
+            ("--writable", self.writable),
+            ("--terminal", self.terminal),
+            ("--tell", self.tell),
+        ] {
             command.args(given.then_some(name));
         }
+        command.arg("--seconds").arg(self.seconds.to_string());
         command.arg("--program").arg(&self.program);
         command.arg("--").args(&self.argv);
         command
@@ -299,12 +324,22 @@ pub fn enter(enclosure: &Enclosure) -> NotEntered {
 fn entered(enclosure: &Enclosure) -> Result<Infallible, NotEntered> {
     // What the bridge itself was started with may be open without its knowing: a terminal's or an editor's files.
     close_fds::set_fds_cloexec(3, &[]);
-    limits::set().map_err(|error| NotEntered::Unfenced(format!("limits: {error}")))?;
+    if enclosure.terminal {
+        take_terminal().map_err(NotEntered::NotStarted)?;
+    }
+    limits::set(enclosure.seconds).map_err(|error| NotEntered::Unfenced(format!("limits: {error}")))?;
     let (mut command, enforces) = system::fenced(enclosure)?;
     if enclosure.tell {
         println!("{} {enforces}", enclosure.token);
     }
     Err(NotEntered::NotStarted(command.exec()))
+}
+
+/// Begins a session, which is a process group as well, whose terminal is the input; the one that the bridge was started in is left behind.
+fn take_terminal() -> io::Result<()> {
+    rustix::process::setsid()?;
+    rustix::process::ioctl_tiocsctty(io::stdin())?;
+    Ok(())
 }
 
 /// The running program, whatever has become of its file since.
@@ -344,6 +379,8 @@ fn tried_with(keeper: &Path, program: &Path, argv: &[&str]) -> Result<(String, O
         root_id: None,
         writable: false,
         scratch: None,
+        seconds: 60,
+        terminal: false,
         program: program.to_owned(),
         tell: true,
         argv: argv.iter().map(OsString::from).collect(),

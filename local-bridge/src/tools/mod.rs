@@ -14,6 +14,11 @@ pub mod files_stat;
 pub mod files_trash;
 pub mod files_undo;
 pub mod files_write;
+pub mod process_list;
+pub mod process_output;
+pub mod process_signal;
+pub mod process_stop;
+pub mod process_write;
 pub mod shell_run;
 pub mod target;
 pub mod text;
@@ -22,7 +27,9 @@ mod world;
 
 use crate::calls::Order;
 use crate::places::NoPlace;
-use crate::policy::Policy;
+use crate::outputs::{Outputs, ROOT};
+use crate::policy::{AskedBy, Policy};
+use crate::processes::Processes;
 use crate::sandbox::Fence;
 use crate::undo::{Changes, Deed, Plan, Undo};
 use files_send::Courier;
@@ -43,8 +50,10 @@ pub struct Job {
     pub order: Order,
     /// The law that judges it.
     pub policy: Arc<Policy>,
-    /// Where commands find their HOME and TMPDIR.
+    /// Where each command gets a folder for HOME and TMPDIR.
     pub scratch: PathBuf,
+    /// What goes on in the background, and what commands wrote.
+    pub processes: Arc<Processes>,
     /// What commands run behind.
     pub fence: Fence,
     /// Keeps what a change of a file replaces.
@@ -53,6 +62,17 @@ pub struct Job {
     pub cancelled: watch::Receiver<bool>,
     /// Carries a file's bytes.
     pub courier: Courier,
+}
+
+impl Job {
+    /// Who has said yes to it beside the chat: a yes at home holds under the very policy that it was given under, and no other.
+    pub fn said_yes(&self) -> AskedBy {
+        if self.order.yes.as_ref() == Some(&self.policy.sha256) {
+            AskedBy::Home
+        } else {
+            AskedBy::Nobody
+        }
+    }
 }
 
 /// The tools that need a folder to look at.
@@ -74,6 +94,16 @@ const CHANGING: &[&str] = &[
     "files.mkdir",
     "files.trash",
     "files.undo",
+];
+
+/// The tools that need a command that may run.
+const RUNNING: &[&str] = &[
+    "shell.run",
+    "process.list",
+    "process.output",
+    "process.write",
+    "process.signal",
+    "process.stop",
 ];
 
 /// What a tool that changes files works with.
@@ -111,7 +141,7 @@ impl<'a> Hands<'a> {
 
 /// The names of the tools that a policy can allow at all.
 pub fn offered(policy: &Policy, fence: &Fence) -> Vec<String> {
-    let mut names = Vec::new();
+    let mut names: Vec<&str> = Vec::new();
     if !policy.roots.is_empty() {
         names.extend(LOOKING);
     }
@@ -120,19 +150,27 @@ pub fn offered(policy: &Policy, fence: &Fence) -> Vec<String> {
     }
     let runs = !policy.roots.is_empty() && !policy.shown_commands().is_empty();
     if runs && fence.allows(policy.sandbox) {
-        names.push(&"shell.run");
+        names.extend(RUNNING);
     }
     names.retain(|name| policy.offers(name));
-    names.into_iter().map(|name| (*name).to_owned()).collect()
+    names.into_iter().map(str::to_owned).collect()
 }
 
 /// Runs a call to its end.
-pub async fn run(job: Job) -> Outcome {
+pub async fn run(mut job: Job) -> Outcome {
     let arguments = job.order.arguments.clone();
-    let policy = Arc::clone(&job.policy);
-    if let Err(why) = policy.admit_tool(&job.order.tool.0, Instant::now()) {
+    let tool = job.order.tool.0.as_str();
+    let admitted = job.policy.admit_tool(tool, job.said_yes(), Instant::now());
+    if let Err(why) = admitted {
         return Outcome::denied(why);
     }
+    if names_output(&arguments) {
+        if !LOOKING.contains(&tool) {
+            return Outcome::denied(format!("what lies in {ROOT} can only be looked at"));
+        }
+        job.policy = job.processes.outputs().law();
+    }
+    let policy = Arc::clone(&job.policy);
     match job.order.tool.0.as_str() {
         "files.list" => blocking(arguments, move |wanted| files_list::run(&policy, &wanted)).await,
         "files.stat" => blocking(arguments, move |wanted| files_stat::run(&policy, &wanted)).await,
@@ -153,8 +191,40 @@ pub async fn run(job: Job) -> Outcome {
             Err(outcome) => outcome,
         },
         tool if CHANGING.contains(&tool) => changing(job).await,
-        other => unknown(other),
+        _ => processes(job, arguments).await,
     }
+}
+
+/// Whether a call is about what commands wrote.
+fn names_output(arguments: &Value) -> bool {
+    let mut paths = ["path", "from", "to"].into_iter();
+    paths.any(|name| {
+        let path = arguments.get(name).and_then(Value::as_str);
+        path.is_some_and(Outputs::has)
+    })
+}
+
+/// Looks at what goes on in the background, and acts on it.
+async fn processes(job: Job, arguments: Value) -> Outcome {
+    let table = &job.processes;
+    let done = match job.order.tool.0.as_str() {
+        "process.list" => parsed(arguments).map(|wanted| process_list::run(table, &wanted)),
+        "process.output" => parsed(arguments).map(|wanted| process_output::run(table, &wanted)),
+        "process.signal" => parsed(arguments).map(|wanted| process_signal::run(table, &wanted)),
+        "process.write" => match parsed(arguments) {
+            Ok(wanted) => Ok(process_write::run(&job, &wanted).await),
+            Err(outcome) => Err(outcome),
+        },
+        "process.stop" => match parsed(arguments) {
+            Ok(wanted) => Ok(process_stop::run(table, &wanted).await),
+            Err(outcome) => Err(outcome),
+        },
+        other => Err(unknown(other)),
+    };
+    done.map_or_else(
+        |outcome| outcome,
+        |done| done.map_or_else(Outcome::failed, Outcome::done),
+    )
 }
 
 /// Changes files, as a call of one of the tools that do.
@@ -436,7 +506,7 @@ mod tests {
             .into_iter()
             .map(|spec| spec.name.0)
             .collect();
-        let mut here: Vec<&str> = [LOOKING, CHANGING, &["shell.run"]].concat();
+        let mut here: Vec<&str> = [LOOKING, CHANGING, RUNNING].concat();
         let mut told: Vec<&str> = told.iter().map(String::as_str).collect();
         here.sort_unstable();
         told.sort_unstable();

@@ -364,15 +364,18 @@ fn tools_are_named_by_folders_and_commands_and_narrowed_by_lines() {
         ["files.trash", "files.write", "shell.run"]
     );
     let now = Instant::now();
-    assert_eq!(policy.admit_tool("files.read", now), Ok(()));
-    assert_eq!(policy.admit_tool("shell.run", now), Ok(())); // the chat has asked
+    let admit = |name: &str, yes| policy.admit_tool(name, yes, now);
+    assert_eq!(admit("files.read", AskedBy::Nobody), Ok(()));
+    assert_eq!(admit("shell.run", AskedBy::Nobody), Ok(())); // the chat has asked
+    assert_eq!(admit("files.write", AskedBy::Home), Ok(()));
+    assert_eq!(admit("files.trash", AskedBy::Home), Ok(()));
     for (name, why) in [
         ("files.send", "denies files.send"),
-        ("files.write", "the chat does not ask about it yet"),
+        ("files.write", "needs a yes at home"),
         ("files.trash", "needs a yes at home"),
         ("files.burn", "has no tool"),
     ] {
-        let refused = policy.admit_tool(name, now).unwrap_err();
+        let refused = admit(name, AskedBy::Nobody).unwrap_err();
         assert!(refused.contains(why), "{name}: {refused}");
     }
     // A line opens no folder.
@@ -407,14 +410,14 @@ fn what_is_dangerous_waits_for_a_yes_at_home() {
     let world = World::new();
     world.program("sh", "a program");
     let policy = world.policy("[[command]]\nrun = [\"sh\"]\ngrade = \"dangerous\"\n");
-    let refused = policy.admit_command(&words(&["sh"]), AskedBy::Chat, Instant::now());
+    let admit = |yes| policy.admit_command(&words(&["sh"]), yes, Instant::now());
     assert_eq!(
-        refused.unwrap_err(),
-        "this needs a yes at home, which this version cannot take yet (policy.toml line 2: ask sh)"
+        admit(AskedBy::Chat).unwrap_err(),
+        "this needs a yes at home (policy.toml line 2: ask sh)"
     );
+    assert!(admit(AskedBy::Home).is_ok());
     assert_eq!(policy.commands[0].grade, Grade::Dangerous);
-    // What cannot run is not offered.
-    assert_eq!(policy.shown_commands(), [[""; 0]; 0]);
+    assert_eq!(policy.asking_commands(), [["sh"]]);
 }
 
 #[test]

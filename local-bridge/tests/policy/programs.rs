@@ -3,11 +3,12 @@
 use crate::world::{World, short, words};
 use local_bridge::places::Root;
 use local_bridge::policy::{Command, Law, Pin, Policy, Sandbox, accept, changed};
-use local_bridge::sandbox::Fence;
+use local_bridge::sandbox::{Fence, Wanted};
 use protocol::session::Access;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 /// A home whose policy allows one program with a whole path, and that path.
 fn allowed() -> (World, std::path::PathBuf) {
@@ -127,7 +128,14 @@ fn the_fence_starts_what_was_looked_at_too() {
     let held = rule.hold().unwrap();
     fs::rename(world.program("evil", "#!/bin/sh\necho evil\n"), &program).unwrap();
     let said = |rule: &Command| {
-        let start = fence.command(Sandbox::Required, rule, &root, &scratch);
+        let wanted = Wanted {
+            rule,
+            root: &root,
+            scratch: &scratch,
+            limit: Duration::from_mins(1),
+            terminal: false,
+        };
+        let start = fence.command(Sandbox::Required, wanted);
         let output = start.unwrap().command.arg("good").output().unwrap();
         String::from_utf8(output.stdout).unwrap()
     };

@@ -85,6 +85,15 @@ impl Machine {
             .expect("the policy can be written");
     }
 
+    /// Its owner adds to its policy by hand.
+    pub(crate) fn adds_to_its_policy(&self, text: &str) {
+        let file = OpenOptions::new()
+            .append(true)
+            .open(self.home.join("policy.toml"));
+        file.and_then(|mut file| file.write_all(text.as_bytes()))
+            .expect("the policy can be added to");
+    }
+
     /// Pairs with the link that the chat showed, by way of `tunnel` where there is one.
     pub(crate) async fn pair(&self, link: &str, tunnel: Option<&Tunnel>) -> Paired {
         let mut link = Link::parse(link).expect("the chat shows a pairing link");

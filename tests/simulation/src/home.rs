@@ -206,7 +206,8 @@ impl Home {
                 self.weather
                     .broken(|| format!("call {call} took effect {times} times"));
             }
-            if tool == "shell.run" && !truth.yes.contains(&call) {
+            let granted = task.order.arguments["argv"][0] == "granted";
+            if tool == "shell.run" && !granted && !truth.yes.contains(&call) {
                 self.weather
                     .broken(|| format!("call {call} took effect without the person's yes"));
             }
@@ -277,7 +278,7 @@ impl Home {
                 let stopped = self.tasks.iter_mut().filter(|task| task.order.call == call);
                 stopped.for_each(|task| task.stopped = true);
             }
-            Action::Credit { .. } => {}
+            Action::Credit { .. } | Action::Ask(_) | Action::Wait { .. } => {}
             Action::HangUp(reason) => {
                 self.weather
                     .broken(|| format!("the bridge hangs up on its own Worker: {reason}"));

@@ -83,7 +83,7 @@ fn wish(weather: &Weather) -> Wish {
         0..3 => ("files.write", path()),
         3..6 => (
             "shell.run",
-            json!({"argv": [chance.pick(&["ls", "make", "forbidden"])]}),
+            json!({"argv": [chance.pick(&["ls", "make", "forbidden", "granted"])]}),
         ),
         6 => ("files.read", path()),
         7 | 8 => ("files.send", path()),

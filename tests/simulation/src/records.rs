@@ -2,6 +2,7 @@
 
 use crate::faults::Fault;
 use crate::weather::{Weather, Write};
+use local_bridge::approve::Held;
 use local_bridge::journal::{Ended, Known, Records};
 use protocol::call::{CallId, Outcome, ToolName};
 use std::cell::RefCell;
@@ -27,7 +28,7 @@ pub(crate) enum Hitch {
 
 /// What one machine's disk holds, in the order in which calls began.
 #[derive(Default)]
-pub(crate) struct Notes(pub(crate) Vec<Note>);
+pub(crate) struct Notes(pub(crate) Vec<Note>, Vec<Held>);
 
 #[derive(Clone)]
 pub(crate) struct Note {
@@ -115,7 +116,10 @@ impl Records for Paper {
                 call_sha256: call_sha256.to_owned(),
                 ended: None,
             });
-        })
+        })?;
+        let waiting = &mut self.notes.borrow_mut().1;
+        waiting.retain(|held| held.call.id != *call);
+        Ok(())
     }
 
     fn end(
@@ -209,5 +213,16 @@ impl Records for Paper {
             self.write(|notes| notes.retain(|note| !old(note)))?;
         }
         Ok(())
+    }
+
+    fn hold(&mut self, held: &Held) -> Result<(), Hitch> {
+        let waiting = &mut self.notes.borrow_mut().1;
+        waiting.retain(|other| other.call.id != held.call.id);
+        waiting.push(held.clone());
+        Ok(())
+    }
+
+    fn held(&self) -> Result<Vec<Held>, Hitch> {
+        Ok(self.notes.borrow().1.clone())
     }
 }

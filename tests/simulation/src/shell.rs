@@ -9,8 +9,8 @@ use crate::world::{PAGE, World};
 use agent::event::{Decision, Message, SayId};
 use agent::{Effect, Event, Trust};
 use driver::{
-    Act, Answer, BACKSTOP_MILLIS, Delivery, Driver, Line, Outside, Parcel, Rows, SHORT_WAIT_MILLIS,
-    SendingState, Was, What, Where,
+    Act, Answer, BACKSTOP_MILLIS, Consent, Delivery, Driver, Line, Outside, Parcel, Rows,
+    SHORT_WAIT_MILLIS, SendingState, Was, What, Where,
 };
 use protocol::call::{CallId, Outcome, ToolCall, ToolName};
 use protocol::warrant::CANCEL;
@@ -58,9 +58,16 @@ impl Outside<Trouble> for Edge {
         parts(what)
     }
 
-    fn forbidden(&self, call: &ToolCall) -> Result<Option<String>, Trouble> {
-        let named = call.arguments["argv"][0] == "forbidden";
-        Ok(named.then(|| "the machine's policy forbids it".to_owned()))
+    fn consent(&self, call: &ToolCall) -> Result<Consent, Trouble> {
+        Ok(match call.arguments["argv"][0].as_str() {
+            Some("forbidden") => Consent::Forbidden("the machine's policy forbids it".to_owned()),
+            Some("granted") => Consent::Given,
+            Some(_) | None => Consent::Ask,
+        })
+    }
+
+    fn question_millis(&self) -> i64 {
+        8 * 60 * 60 * 1000
     }
 }
 
@@ -203,6 +210,9 @@ impl World {
         }
         let decided = self.decided(conversation, call, yes);
         let is_shown = matches!(decided, Err(Trouble::Unreadable(_)));
+        if is_shown {
+            self.resume(); // what cannot be read is put out of the way, and the person told
+        }
         self.follow(Some(decided)) || is_shown
     }
 
@@ -268,7 +278,7 @@ impl World {
         let told = self
             .instance
             .as_ref()
-            .map(|instance| instance.driver.came_home(call, &outcome, "receipt", now));
+            .map(|instance| instance.driver.came_home(call, &outcome, "receipt", "home", now));
         let failed = matches!(told, Some(Err(Trouble::Failed(_))));
         if failed && self.weather.has(Fault::AcknowledgesLostResult) {
             self.send(home, Down::Acknowledged(call.clone()));
@@ -351,6 +361,7 @@ impl World {
                 self.frame(line, Down::Order(cancel));
             }
             Act::Acknowledge { call } => self.acknowledge(call),
+            Act::Retract { .. } => {} // a kindness to the eye
             Act::Abandon { ask } => self.abandon(&ask.0),
         }
     }
@@ -531,7 +542,7 @@ impl World {
                 let roll = u8::try_from(self.weather.chance.below(256)).unwrap_or(0);
                 let noted = self
                     .driver()
-                    .and_then(|driver| driver.answered(&parcel, told, roll, now));
+                    .and_then(|driver| driver.answered(&parcel, told, &Edge, roll, now));
                 match noted {
                     Ok(wait) => {
                         self.channel.noted(&parcel, &answer);
@@ -577,7 +588,7 @@ impl World {
         let now = self.weather.now();
         let shown = self.driver().and_then(|driver| {
             let put = |rows: &Disk| rows.write(|tables| tables.show_on_page(parcel.id()));
-            driver.shown(conversation, parcel, put, now)
+            driver.shown(conversation, parcel, put, &Edge, now)
         });
         match shown {
             Ok(acts) => {

@@ -218,7 +218,8 @@ fn news(event: &Event) -> Option<Told> {
         | Event::Finished { .. }
         | Event::Waiting { .. }
         | Event::Decided { .. }
-        | Event::Sent { .. } => None,
+        | Event::Sent { .. }
+        | Event::Wished { .. } => None,
     }
 }
 

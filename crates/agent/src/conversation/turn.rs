@@ -3,7 +3,7 @@
 use super::guard::{Guard, Repeat, WARNING};
 use super::words::{self, Tally};
 use crate::effect::Effect;
-use crate::event::{AskId, Millis, SayId, Wish};
+use crate::event::{AskId, Button, Millis, SayId, Wish};
 use crate::policy::{self, Verdict};
 use crate::tool;
 use crate::transcript::{Entry, Line, Trust};
@@ -11,6 +11,7 @@ use protocol::call::{CallId, FileRef, Outcome, ToolCall};
 use protocol::tools::Place;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 /// How many times a turn may ask the model with tools at hand. Then follows one last question without them.
 pub(super) const MAX_STEPS: u32 = 40;
@@ -47,6 +48,12 @@ pub(super) struct Turn {
     pub(super) unsaid: String,
     /// What was done.
     pub(super) done: Tally,
+    /// How much of it machines have proven, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    proven: BTreeMap<String, u32>,
+    /// How many changes at home there are that can be undone.
+    #[serde(default)]
+    changes: u32,
     pub(super) guard: Guard,
     pub(super) phase: Phase,
 }
@@ -115,6 +122,8 @@ impl Turn {
             told_parked: false,
             unsaid: String::new(),
             done: Tally::default(),
+            proven: BTreeMap::new(),
+            changes: 0,
             guard: Guard::default(),
             phase: Phase::Acting { calls: vec![] },
         }
@@ -328,8 +337,39 @@ impl Turn {
             self.done.add(&call);
         }
         let outcome = self.count(&call, outcome);
-        let trust = trust.unwrap_or_else(|| tool::trust(&call.tool));
+        let trust = trust.unwrap_or_else(|| tool::trust_in(&call));
         self.advance(id, Stage::Ended { outcome, trust, at });
+    }
+
+    /// Notes that a machine's receipt proves a call to be done.
+    pub(super) fn prove(&mut self, id: &CallId, by: Option<String>) {
+        let (Some(machine), Some(open)) = (by, self.call(id)) else {
+            return;
+        };
+        let changes = u32::from(tool::can_be_undone(&open.call.tool));
+        self.changes += changes;
+        *self.proven.entry(machine).or_default() += 1;
+    }
+
+    /// The turn's last words with what machines have proven under them, and the button that takes it back. A line of the model's own that
+    /// looks like such a proof is marked as none.
+    pub(super) fn sealed(&self, text: &str) -> (String, Vec<Button>) {
+        let text = words::unproven(text);
+        let buttons = if self.changes > 0 {
+            vec![Button {
+                label: words::UNDO.into(),
+                action: format!("undo:{}", self.name),
+            }]
+        } else {
+            vec![]
+        };
+        if self.proven.is_empty() {
+            return (text, buttons);
+        }
+        (
+            format!("{text}\n\n{}", words::proven(&self.proven)),
+            buttons,
+        )
     }
 
     /// Calls everything off: each call that has not ended gets a result.

@@ -4,6 +4,7 @@ use crate::event::ModelFailure;
 use crate::tool;
 use protocol::call::{FileRef, ToolCall};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 /// Why a call does not run that the person has said no to.
@@ -134,6 +135,37 @@ pub(super) fn perhaps_sent(file: &FileRef) -> String {
         "{} was handed over, but whether it reached the person is not known; it is not sent again by itself",
         file.name
     )
+}
+
+/// What the button reads that takes a turn's changes back.
+pub(super) const UNDO: &str = "Undo";
+
+/// What begins the line about what machines have proven.
+const PROVEN: &str = "✓";
+
+/// What stands under a turn's last words: how much of it machines have signed for.
+pub(super) fn proven(by: &BTreeMap<String, u32>) -> String {
+    let each = by.iter().map(|(machine, count)| {
+        let actions = if *count == 1 { "action" } else { "actions" };
+        format!("{count} {actions} on {machine}")
+    });
+    format!("{PROVEN} {}", each.collect::<Vec<_>>().join(", "))
+}
+
+/// A text of the model's in which no line passes for that one.
+pub(super) fn unproven(text: &str) -> String {
+    if !text.contains(PROVEN) {
+        return text.to_owned();
+    }
+    let line = |line: &str| {
+        let claims = line.trim_start().starts_with(PROVEN) && line.contains("action");
+        if claims {
+            format!("{line} (unverified)")
+        } else {
+            line.to_owned()
+        }
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What the model reads when a call's arguments are no JSON object.

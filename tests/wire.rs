@@ -152,6 +152,10 @@ fn to_worker() -> Vec<ToWorker> {
             why: text("policy.toml line 12: ask sh"),
             minutes: 30,
         },
+        ToWorker::Progress {
+            call: call(),
+            line: text("[12/40] compiling"),
+        },
         ToWorker::Result {
             call: call(),
             outcome: line(&Outcome::done("4 lines")),

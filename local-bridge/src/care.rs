@@ -9,6 +9,7 @@ use local_bridge::home::{Home, Process};
 use local_bridge::install::{self, NotDone, Plan, System, ask_system};
 use local_bridge::journal::{Journal, Ledger};
 use local_bridge::logs::{self, Log};
+use local_bridge::pair;
 use local_bridge::policy::{Law, Policy};
 use local_bridge::status::{self, Status};
 use local_bridge::tunnel::{Timing, Tunnel};
@@ -345,6 +346,7 @@ fn freeze(home: &Home) -> Result<()> {
     Ok(())
 }
 
+/// Ends a panic, whichever side began it: the file here, and the Worker's `/panic`, by this machine's own key.
 fn resume(home: &Home) -> Result<()> {
     let thawed = home.thaw()?;
     println!(
@@ -352,8 +354,14 @@ fn resume(home: &Home) -> Result<()> {
         if thawed {
             "calls are carried out again"
         } else {
-            "it was not frozen"
+            "nothing was frozen on this machine"
         }
     );
+    match pair::thaw(home) {
+        Ok(Some(true)) => println!("the Worker goes on as well; its machines may come back"),
+        Ok(Some(false)) => println!("nothing was frozen at the Worker"),
+        Ok(None) => {}
+        Err(error) => println!("if /panic was said in a chat, that still holds: {error}"),
+    }
     Ok(())
 }

@@ -1,9 +1,13 @@
 //! The one-time handshake that joins this machine to a person's Bernard.
 
 use crate::home::{Broken, Home, Pairing};
-use protocol::key::{BadKey, PublicKey, random_text};
+use crate::status::now;
+use protocol::key::{BadKey, PublicKey, SigningKey, random_text};
 use protocol::pairing::{Answer, Link, MAX_NAME, Refused, Request, six_words};
+use protocol::session::HelloClaims;
+use protocol::token::{self, Binding, Kind};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use std::time::Duration;
 use url::{Host, Url};
 
@@ -77,7 +81,11 @@ pub fn pair(home: &Home, link: &str, name: &str) -> Result<Paired, Unpaired> {
     let address = endpoint(&link.worker, "/bridge/pair")?;
     let key = home.make_key()?;
     let request = Request::new(&link, &key, name, &random_text()?)?;
-    let answer = post(&link.worker, &address, &request)?;
+    let body = serde_json::to_string(&request).map_err(|error| Unpaired::Unreachable {
+        worker: link.worker.clone(),
+        why: error.to_string(),
+    })?;
+    let answer: Answer = ask(&link.worker, &address, None, body)?;
     let command_key = request.check_answer(&link, &answer)?;
     let id = key.public().id().0;
     home.pair(&Pairing {
@@ -141,7 +149,42 @@ fn sanitised(host: &str) -> String {
     }
 }
 
-fn post(worker: &str, address: &Url, request: &Request) -> Result<Answer, Unpaired> {
+/// Asks the Worker to go on after a `/panic`, by this machine's own key; whether it was frozen. Nothing where nothing is paired.
+pub fn thaw(home: &Home) -> Result<Option<bool>, Unpaired> {
+    #[derive(Deserialize)]
+    struct Thawed {
+        thawed: bool,
+    }
+    let (Some((pairing, command)), Some(own)) = (home.pairing()?, home.key()?) else {
+        return Ok(None);
+    };
+    let ticket = ticket(&own, &command, now()).map_err(|error| Unpaired::Unreachable {
+        worker: pairing.worker.clone(),
+        why: error.to_string(),
+    })?;
+    let address = endpoint(&pairing.worker, "/bridge/resume")?;
+    let Thawed { thawed } = ask(&pairing.worker, &address, Some(&ticket), String::new())?;
+    Ok(Some(thawed))
+}
+
+/// A token that proves this machine to its Worker, once.
+pub fn ticket(own: &SigningKey, command: &PublicKey, now: i64) -> Result<String, token::Refused> {
+    let (issuer, audience) = (own.public().id(), command.id());
+    let binding = Binding {
+        issuer: &issuer,
+        audience: &audience,
+        nonce: None,
+    };
+    token::issue(Kind::Hello, own, binding, &HelloClaims {}, now)
+}
+
+/// Asks the Worker something; its answer is JSON, a refusal a sentence.
+fn ask<T: DeserializeOwned>(
+    worker: &str,
+    address: &Url,
+    ticket: Option<&str>,
+    body: String,
+) -> Result<T, Unpaired> {
     let unreachable = |why: String| Unpaired::Unreachable {
         worker: worker.to_owned(),
         why,
@@ -153,10 +196,13 @@ fn post(worker: &str, address: &Url, request: &Request) -> Result<Answer, Unpair
         .proxy(None)
         .build()
         .new_agent();
-    let body = serde_json::to_string(request).map_err(|error| unreachable(error.to_string()))?;
-    let mut response = agent
+    let mut request = agent
         .post(address.as_str())
-        .content_type("application/json")
+        .content_type("application/json");
+    if let Some(ticket) = ticket {
+        request = request.header("authorization", format!("Bearer {ticket}"));
+    }
+    let mut response = request
         .send(body)
         .map_err(|error| unreachable(error.to_string()))?;
     let status = response.status();

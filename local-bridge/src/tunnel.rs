@@ -10,7 +10,7 @@ use crate::calls::{Action, Calls, News, Order};
 use crate::guard::{Guard, Keys, Refused};
 use crate::home::{Broken, Home, Pairing, State};
 use crate::journal::{self, Journal, Unusable};
-use crate::pair::BadAddress;
+use crate::pair::{self, BadAddress};
 use crate::policy::{Law, Policy, Unfit};
 use crate::processes::Processes;
 use crate::sandbox::Fence;
@@ -21,8 +21,8 @@ use dial::{dial, socket_address};
 use futures::{SinkExt, StreamExt};
 use protocol::call::{CallId, Outcome};
 use protocol::key::{BadKey, KeyId, random_text};
-use protocol::session::{Hello, HelloClaims, Transcript, session_id};
-use protocol::token::{self, Binding, Kind};
+use protocol::session::{Hello, Transcript, session_id};
+use protocol::token;
 use protocol::{
     CLOSE_FROZEN, CLOSE_REPLACED, CLOSE_REVOKED, CLOSE_VIOLATION, PING, PONG, ToBridge, ToWorker,
     VERSION, read_frame, write_frame,
@@ -678,13 +678,7 @@ impl Tunnel {
     }
 
     fn ticket(&self) -> Result<String, token::Refused> {
-        let (issuer, audience) = (self.keys.own.public().id(), self.keys.command.id());
-        let binding = Binding {
-            issuer: &issuer,
-            audience: &audience,
-            nonce: None,
-        };
-        token::issue(Kind::Hello, &self.keys.own, binding, &HelloClaims {}, now())
+        pair::ticket(&self.keys.own, &self.keys.command, now())
     }
 
     /// Ends what runs. Its rows stay as they are: the next start sees that it did not end by itself.

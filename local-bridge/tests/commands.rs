@@ -8,7 +8,9 @@ use local_bridge::places::Root;
 use local_bridge::policy::{Command as Rule, Limits, Policy, Sandbox, Then};
 use local_bridge::processes::{MOST, Processes};
 use local_bridge::sandbox::Fence;
-use local_bridge::tools::{self, Job, files_send::Courier};
+use local_bridge::tools::files_send::{Courier, FromTool, Piece};
+use local_bridge::tools::{self, Job};
+use protocol::ToWorker;
 use protocol::call::{CallId, Outcome, ToolName};
 use protocol::session::Access;
 use rustix::process::{Pid, Signal, geteuid, kill_process};
@@ -36,6 +38,7 @@ struct World {
     sandbox: Sandbox,
     limits: Limits,
     then: Then,
+    line: mpsc::Sender<FromTool>,
 }
 
 impl World {
@@ -60,6 +63,7 @@ impl World {
             sandbox: Sandbox::Required,
             limits: Policy::nothing().limits,
             then: Then::Ask,
+            line: mpsc::channel(1).0,
         })
     }
 
@@ -100,7 +104,7 @@ impl World {
             undo: Arc::new(local_bridge::undo::Undo::in_memory().unwrap()),
             cancelled,
             courier: Courier {
-                pieces: mpsc::channel(1).0,
+                pieces: self.line.clone(),
                 credit: watch::channel(0).1,
             },
         })
@@ -346,6 +350,28 @@ async fn no_more_than_eight_run_at_once_and_each_has_its_time() {
     done(world.bash("sleep 300", json!({"background": true})).await);
 }
 
+#[test]
+fn the_policy_says_how_long_commands_may_take() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = |text: &str| {
+        let policy = Policy::parse(text, folder.path());
+        policy
+            .map(|policy| policy.limits)
+            .map_err(|unfit| unfit.to_string())
+    };
+    let written = limits("[limits]\nforeground = \"90s\"\nbackground = \"24h\"\n");
+    let meant = Limits {
+        foreground: Duration::from_secs(90),
+        background: Duration::from_hours(24),
+    };
+    assert_eq!(written, Ok(meant));
+    assert_eq!(limits(""), Ok(Policy::nothing().limits));
+    for bad in ["25h", "0s", "forever", "-1s", "1.5h"] {
+        let error = limits(&format!("[limits]\n\nforeground = \"{bad}\"\n")).unwrap_err();
+        assert!(error.starts_with("policy.toml line 3: "), "{error}");
+    }
+}
+
 #[tokio::test]
 async fn a_wished_time_is_given_up_to_the_policys_bound() {
     let Some(mut world) = World::new() else {
@@ -361,6 +387,30 @@ async fn a_wished_time_is_given_up_to_the_policys_bound() {
     assert_eq!(cut, "stopped after 2 seconds");
     let limit = done(world.bash("ulimit -t", json!({"seconds": 2})).await);
     assert_eq!(limit, "exit code 0\nstdout:\n2");
+}
+
+#[tokio::test]
+async fn a_command_that_takes_long_tells_its_last_line_when_that_has_changed() {
+    let Some(mut world) = World::new() else {
+        return;
+    };
+    let (line, mut told) = mpsc::channel(9);
+    world.line = line;
+    let script = "echo one; echo two; sleep 5.5; printf 'three'; sleep 2; echo four; sleep 0.3";
+    done(world.bash(script, json!({})).await);
+    let mut lines = Vec::new();
+    while let Ok(news) = told.try_recv() {
+        let FromTool::Piece {
+            piece: Piece::Start(ToWorker::Progress { call, line }),
+            ..
+        } = news
+        else {
+            panic!("{news:?}");
+        };
+        assert_eq!(call, CallId("c1".into()));
+        lines.push(line);
+    }
+    assert_eq!(lines, ["two", "three"]);
 }
 
 #[tokio::test]
@@ -382,6 +432,8 @@ async fn ten_megabytes_are_cut_for_the_model_and_whole_in_the_file() {
     let read = json!({"path": "@output/c1.txt", "from_line": 1_499_999});
     let told = "1499999\n1500000\n[lines 1499999 to 1500000 of 1500000]";
     assert_eq!(done(world.call("files.read", read).await), told);
+    let list = done(world.call("files.list", json!({"path": "@output"})).await);
+    assert!(list.contains("c1.txt"), "{list}");
     for (tool, arguments) in [
         (
             "files.write",

@@ -411,7 +411,7 @@ async fn the_bridge_says_what_it_may_do_and_does_it() {
                 name: "docs".into(),
                 access: Access::Write
             }],
-            14
+            19
         )
     );
     let write = json!({"path": "docs/a.txt", "text": "one\n"});

@@ -139,6 +139,15 @@ impl Heart {
             ToWorker::Waiting { call, why, minutes } => {
                 self.waits_at_home(socket, &call, &why, minutes)
             }
+            ToWorker::Progress { call, line } => {
+                let (bridge, _) = ready(socket)?;
+                match self.driver.open_call(&call)? {
+                    Some(row) if row.bridge.as_ref() == Some(&bridge) => {
+                        self.show_progress(&call, &line)
+                    }
+                    Some(_) | None => Ok(()), // it was called off meanwhile
+                }
+            }
             ToWorker::Result {
                 call,
                 outcome,

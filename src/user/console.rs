@@ -20,6 +20,9 @@ use worker::{Response, WebSocket, WebSocketPair, console_log};
 /// How many items a page gets when it opens.
 const HISTORY: i64 = 100;
 
+/// How much of the last line of a running command is shown, in characters.
+const PROGRESS: usize = 200;
+
 /// What a page's deliveries begin with; the page's own id follows.
 const DELIVERY: &str = "console:";
 
@@ -140,6 +143,19 @@ impl Heart {
         for socket in self.state.get_websockets_with_tag(PAGE_TAG) {
             let _ = socket.send_with_str(&text);
         }
+    }
+
+    /// Shows whoever looks at this moment how far a call is; it is kept nowhere.
+    pub(super) fn show_progress(&self, call: &CallId, line: &str) -> Result<()> {
+        if let Some(Item::Tool(mut tool)) = get(self.db(), &call.0)?
+            && tool.state == ToolState::Running
+        {
+            let line: String = line.chars().take(PROGRESS).collect();
+            tool.detail = format!("{}\n\n{}", tool.detail, visible(&line));
+            let item = Item::Tool(tool);
+            self.show(&ToPage::Item { item });
+        }
+        Ok(())
     }
 
     /// Tells every open page which machines are there.

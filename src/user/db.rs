@@ -51,6 +51,8 @@ pub struct Db {
     sql: RawSql,
     /// When the alarm rings, in milliseconds since 1970; 0 while it is not set.
     alarm: Cell<i64>,
+    /// Whether that is known.
+    prepared: Cell<bool>,
     /// Until when at the latest the transaction under way wants it to ring.
     wanted: Cell<Option<i64>>,
     in_transaction: Cell<bool>,
@@ -128,6 +130,7 @@ impl Db {
             storage,
             sql,
             alarm: Cell::new(0),
+            prepared: Cell::new(false),
             wanted: Cell::new(None),
             in_transaction: Cell::new(false),
             shown: RefCell::default(),
@@ -139,6 +142,9 @@ impl Db {
     pub async fn prepare(&self) -> Result<()> {
         self.migrate()?;
         let alarm = JsFuture::from(self.storage.get_alarm()?).await?;
+        if self.prepared.replace(true) {
+            return Ok(()); // another request was here meanwhile, and may have set the alarm since
+        }
         #[expect(
             clippy::cast_possible_truncation,
             reason = "a time's milliseconds are whole and under 2^53"

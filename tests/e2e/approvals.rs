@@ -1,6 +1,7 @@
 //! Who says yes: what a question shows, what a yes is bound to, when it closes; and taking back what was done.
 
 use crate::kit::World;
+use crate::kit::bridge::Machine;
 use crate::kit::models::{Next, Reply};
 use crate::kit::telegram::Deed;
 use rusqlite::Connection;
@@ -166,6 +167,49 @@ async fn a_change_is_proven_under_the_answer_and_taken_back_by_its_button() {
     let undone = fs::read_to_string(home.playground.join("notes.txt")).expect("it is there");
     assert!(!undone.contains("call Anna"), "{undone}");
     assert!(!file.exists(), "a second press did something");
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn the_machine_that_was_named_acts_takes_back_and_is_waited_for() {
+    let world = World::start("anthropic/claude-fable").await;
+    let ada = world.owner().await;
+    let first = world.machine(&ada, "one").await;
+    let mut second = world.machine(&ada, "two").await; // by their host's name they are vm and vm-2
+    let file = |home: &Machine| home.playground.join("a.txt");
+    let write = json!({ "path": "playground/a.txt", "text": "b" });
+
+    for (words, acts, idle) in [
+        ("write it on vm-2", &second, &first),
+        ("and now on VM", &first, &second),
+    ] {
+        let before = file(idle).exists();
+        world.anthropic.then(calls("files.write", write.clone()));
+        world.anthropic.then_says("Written.");
+        ada.says(words).await;
+        let answer = ada.hears("Written.").await;
+        assert!(file(acts).exists(), "{words}");
+        assert_eq!(file(idle).exists(), before, "{words}");
+        ada.presses_action(&answer, &action(&answer, "undo")).await;
+        ada.hears("a.txt").await;
+        assert!(
+            !file(acts).exists(),
+            "{words}: not taken back where it was done"
+        );
+    }
+
+    second.kill().await;
+    world.anthropic.then(calls("files.write", write));
+    world.anthropic.then_says("Written at last.");
+    ada.says("once more on vm-2").await;
+    ada.hears("vm-2 is not connected").await;
+    assert!(
+        !file(&first).exists(),
+        "another machine did what vm-2 was asked for"
+    );
+    second.run();
+    ada.hears("Written at last.").await;
+    assert!(file(&second).exists());
     world.ends_well();
 }
 

@@ -52,6 +52,15 @@ async fn a_panic_stops_everything_and_only_the_console_or_a_machine_ends_it() {
     home.logs(logged, &["connected to"]).await;
     ada.says("list playground").await;
     ada.hears("notes.txt").await;
+
+    ada.says("/panic").await;
+    ada.hears("Frozen").await;
+    let logged = home.log().len();
+    let told = home.does(&["resume"]).await;
+    assert!(told.contains("the Worker goes on as well"), "{told}");
+    home.logs(logged, &["connected to"]).await;
+    ada.says("read playground/notes.txt").await;
+    ada.hears("sea salt").await;
     world.ends_well();
 }
 

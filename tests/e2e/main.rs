@@ -10,6 +10,7 @@ mod attacks;
 mod bounds;
 mod doors;
 mod freeze;
+mod home;
 mod kills;
 mod liars;
 mod memory;

@@ -1,6 +1,7 @@
 // Holds the built Worker on workerd for a test: JSON lines in on stdin, one JSON line out for each.
 //
 //   {"cmd":"start","build":DIR,"folder":DIR,"migrations":DIR,"compatibilityDate":"…","port":0,"vars":{…}} -> {"ok":true,"url":"http://127.0.0.1:…"}
+//     with "beside":FILE that module is a second Worker on the same runtime, at /beside/
 //   {"cmd":"evict","name":ID,"webSockets":"hibernate"|"close"}   the object named ID leaves memory
 //   {"cmd":"objects"}                                             -> {"ok":true,"objects":[…]}
 //   {"cmd":"sql","query":"…","params":[…]}                        D1 -> {"ok":true,"rows":[…]}
@@ -20,7 +21,7 @@ const OBJECT = "UserObject";
 let runtime;
 
 const commands = {
-  async start({ build, folder, migrations, compatibilityDate, port, vars }) {
+  async start({ build, folder, migrations, compatibilityDate, port, vars, beside }) {
     const log = new Log(LogLevel.WARN);
     log.log = (message) => process.stderr.write(`miniflare: ${message}\n`);
     runtime = new Miniflare(
@@ -45,6 +46,7 @@ const commands = {
             d1Databases: { DB: "bernard" },
             durableObjects: { USER: { className: OBJECT, useSQLite: true } },
           },
+          ...(beside ? [{ name: "beside", compatibilityDate, modules: true, scriptPath: beside, routes: ["*/beside/*"] }] : []),
         ],
       }),
     );

@@ -127,6 +127,13 @@ pub enum ToWorker {
         /// For how many minutes the question stays open.
         minutes: u32,
     },
+    /// Shows how far a running command is. It is told without proof, and nothing is lost when it is not told.
+    Progress {
+        /// The call.
+        call: CallId,
+        /// The last line that it wrote, 200 characters at the most.
+        line: String,
+    },
     /// Tells how a call ended.
     Result {
         /// Which.

@@ -30,6 +30,9 @@ const TIMEOUT: Duration = Duration::from_secs(20);
 /// How often questions are looked for.
 const PAUSE: Duration = Duration::from_millis(500);
 
+/// How often it is looked for while none is set.
+const UNSET_PAUSE: Duration = Duration::from_secs(5);
+
 /// The longest pause after failures.
 const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 
@@ -277,8 +280,8 @@ pub fn serve(home: &Home) {
     let (mut pause, mut told) = (PAUSE, String::new());
     loop {
         match turn(home) {
-            Ok(()) => {
-                pause = PAUSE;
+            Ok(is_set) => {
+                pause = if is_set { PAUSE } else { UNSET_PAUSE };
                 told.clear();
             }
             Err((why, wait)) => {
@@ -293,12 +296,12 @@ pub fn serve(home: &Home) {
     }
 }
 
-/// One turn, with the settings as they are; else why not, and how long to wait if Telegram says so.
-fn turn(home: &Home) -> Result<(), (String, Option<Duration>)> {
+/// One turn, with the settings as they are; whether there are any. Else why not, and how long to wait if Telegram says so.
+fn turn(home: &Home) -> Result<bool, (String, Option<Duration>)> {
     let Some(bot) = Bot::open(home).map_err(|error| (error.to_string(), None))? else {
-        return Ok(());
+        return Ok(false);
     };
-    bot.turn().map_err(|trouble| {
+    bot.turn().map(|()| true).map_err(|trouble| {
         let wait = match &trouble {
             Trouble::Limited(seconds) => Some(Duration::from_secs(*seconds)),
             Trouble::Unreachable(_)
@@ -332,7 +335,7 @@ impl Bot {
             self.ask(&held)?;
         }
         if !self.desk.unanswered(now())?.is_empty() {
-            self.listen()?;
+            self.hear()?;
         }
         for over in self.desk.over(now())? {
             self.close(&over)?;
@@ -374,7 +377,7 @@ impl Bot {
     }
 
     /// Takes the presses since the last one that is noted. Each is noted after it counted: a press that comes twice does nothing more.
-    fn listen(&self) -> Result<(), Trouble> {
+    fn hear(&self) -> Result<(), Trouble> {
         let bot = self.api.token.bot();
         let body = json!({
             "offset": self.desk.next_update(bot)?,

@@ -25,6 +25,10 @@ enum State {
 impl Plain {
     /// The text of the next bytes.
     pub(super) fn read(&mut self, bytes: &[u8]) -> String {
+        let is_plain = |byte: &u8| matches!(byte, b' '..=b'~' | b'\n' | b'\t');
+        if self.is_at_ease() && bytes.iter().all(is_plain) {
+            return String::from_utf8_lossy(bytes).into_owned(); // nearly all that is ever written
+        }
         let mut all = std::mem::take(&mut self.begun);
         all.extend_from_slice(bytes);
         let whole = all.len() - unfinished(&all);
@@ -40,6 +44,11 @@ impl Plain {
     pub(super) fn end(&mut self) -> String {
         let begun = std::mem::take(&mut self.begun);
         String::from_utf8_lossy(&begun).into_owned()
+    }
+
+    /// Nothing is left of what came before.
+    fn is_at_ease(&self) -> bool {
+        matches!(self.state, State::Text) && self.begun.is_empty() && !self.returned
     }
 
     fn take(&mut self, c: char, text: &mut String) {

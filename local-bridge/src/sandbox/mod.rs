@@ -327,7 +327,8 @@ fn entered(enclosure: &Enclosure) -> Result<Infallible, NotEntered> {
     if enclosure.terminal {
         take_terminal().map_err(NotEntered::NotStarted)?;
     }
-    limits::set(enclosure.seconds).map_err(|error| NotEntered::Unfenced(format!("limits: {error}")))?;
+    limits::set(enclosure.seconds)
+        .map_err(|error| NotEntered::Unfenced(format!("limits: {error}")))?;
     let (mut command, enforces) = system::fenced(enclosure)?;
     if enclosure.tell {
         println!("{} {enforces}", enclosure.token);

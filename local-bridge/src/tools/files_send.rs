@@ -42,10 +42,10 @@ pub enum FromTool {
     },
 }
 
-/// What travels of a file.
+/// What travels beside results.
 #[derive(Debug)]
 pub enum Piece {
-    /// Its announcement.
+    /// A frame: a file's announcement, or how far a command is.
     Start(ToWorker),
     /// A binary frame.
     Bytes(Vec<u8>),

@@ -26,8 +26,8 @@ pub mod text;
 mod world;
 
 use crate::calls::Order;
-use crate::places::NoPlace;
 use crate::outputs::{Outputs, ROOT};
+use crate::places::NoPlace;
 use crate::policy::{AskedBy, Policy};
 use crate::processes::Processes;
 use crate::sandbox::Fence;

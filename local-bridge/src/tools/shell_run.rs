@@ -1,5 +1,6 @@
 //! `shell.run`: a program with its arguments, as the policy allows; no shell, nothing of our environment, and nothing left behind.
 
+use crate::calls::Order;
 use crate::places::{self, NoPlace, Place};
 use crate::policy::{AskedBy, Command as Rule, Policy, Sandbox};
 use crate::processes::capture::Capture;
@@ -7,13 +8,17 @@ use crate::processes::program::{Ending, Program, Reads, Scratch, exit};
 use crate::processes::{Process, Slot};
 use crate::sandbox::{NoFence, Start, Wanted};
 use crate::tools::Job;
+use crate::tools::files_send::{FromTool, Piece};
+use protocol::ToWorker;
 use protocol::call::Outcome;
 use protocol::tools::ShellRun;
 use std::io;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::Duration;
 use tokio::process::Command;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
+use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
 /// How long a command may take where nobody wished for more. A person is waiting.
 pub const TIME_LIMIT: Duration = Duration::from_mins(1);
@@ -23,6 +28,15 @@ const FIRST_WORDS: Duration = Duration::from_secs(1);
 
 /// How long a program in the background may take to end that was called off before it had begun.
 const CALLED_OFF: Duration = Duration::from_secs(4);
+
+/// How long a command says nothing of how far it is: most end before.
+const QUIET: Duration = Duration::from_secs(3);
+
+/// How often it says so then.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// How much of its last line is told, in characters.
+const PROGRESS: usize = 200;
 
 /// Why a command was not begun.
 #[derive(Debug, thiserror::Error)]
@@ -92,6 +106,7 @@ async fn limited(job: Job, wanted: &ShellRun, limit: Duration) -> Outcome {
         tokio::select! {
             () = flood.flooded() => Ending::Flooded,
             () = called_off(job.cancelled) => Ending::Cancelled,
+            () = told_of(&job.order, &job.courier.pieces, &flood) => Ending::Cancelled, // it never ends
         }
     };
     let end = program.ended(limit, ends).await;
@@ -107,6 +122,32 @@ async fn limited(job: Job, wanted: &ShellRun, limit: Duration) -> Outcome {
         begin.push_str(&hint);
     }
     told(&end.ending, &begin, whole, &capture)
+}
+
+/// Tells what a command wrote last, from time to time. What finds no room on the line is not told: the next word is as good.
+async fn told_of(order: &Order, line: &mpsc::Sender<FromTool>, capture: &Capture) {
+    let mut ticks = interval_at(Instant::now() + QUIET, EVERY);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut before = None;
+    loop {
+        ticks.tick().await;
+        let last = capture.last_line();
+        if last == before {
+            continue;
+        }
+        before.clone_from(&last);
+        let last = last.unwrap_or_default();
+        let progress = ToWorker::Progress {
+            call: order.call.clone(),
+            line: last.chars().take(PROGRESS).collect(),
+        };
+        let news = FromTool::Piece {
+            call: order.call.clone(),
+            attempt: order.attempt,
+            piece: Piece::Start(progress),
+        };
+        line.try_send(news).ok();
+    }
 }
 
 /// Starts a program that goes on, and comes back with what it says at first.
@@ -153,7 +194,7 @@ fn begun(
     wanted: &ShellRun,
     slot: Slot,
     limit: Duration,
-) -> Result<std::sync::Arc<Process>, NotRun> {
+) -> Result<Arc<Process>, NotRun> {
     let reads = if wanted.terminal {
         Reads::Terminal
     } else {
@@ -214,7 +255,7 @@ fn admitted<'a>(job: &'a Job, argv: &[String]) -> Result<&'a Rule, NotRun> {
     // The Worker orders no command without a yes in the chat.
     let yes = AskedBy::Chat.max(job.said_yes());
     job.policy
-        .admit_command(argv, yes, Instant::now())
+        .admit_command(argv, yes, Instant::now().into_std())
         .map_err(NotRun::Denied)
 }
 
@@ -280,7 +321,6 @@ fn told(ending: &Ending, begin: &str, whole: Option<String>, capture: &Capture) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::calls::Order;
     use crate::home::Home;
     use crate::places::Root;
     use crate::processes::Processes;
@@ -291,9 +331,7 @@ mod tests {
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
     use std::path::Path;
-    use std::sync::Arc;
     use tempfile::TempDir;
-    use tokio::sync::mpsc;
     #[cfg(target_os = "linux")]
     use tokio::time::sleep;
 

@@ -48,7 +48,8 @@ fn the_example_file_is_a_policy() {
     let policy = Policy::parse(&text, world.home.path()).unwrap();
     assert_eq!(policy.roots.len(), 1);
     assert_eq!(policy.sandbox, Sandbox::Required);
-    assert_eq!(judged(&policy, &["ls", "-l", "letters"]), "allow 22");
+    assert_eq!(policy.approvals, Duration::from_mins(30));
+    assert_eq!(judged(&policy, &["ls", "-l", "letters"]), "allow 25");
     assert_eq!(judged(&policy, &["ls"]), "deny");
 }
 
@@ -134,6 +135,15 @@ fn what_is_unknown_or_doubled_is_refused_with_its_line() {
             "all",
         ),
         ("approved = true\n", "line 1", "approved"),
+        (
+            "approvals = \"25h\"\n",
+            "line 1",
+            "no time that a question can stay open",
+        ),
+        ("approvals = \"0m\"\n", "line 1", "no time that"),
+        ("approvals = \"30\"\n", "line 1", "no time that"),
+        ("approvals = \"é\"\n", "line 1", "no time that"),
+        ("approvals = \"\"\n", "line 1", "no time that"),
         (
             "[[command]]\nrun = [\"ls\"]\nthen = \"yes\"\n",
             "line 3",

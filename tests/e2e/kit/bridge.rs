@@ -96,9 +96,15 @@ impl Machine {
 
     /// Pairs with the link that the chat showed, by way of `tunnel` where there is one.
     pub(crate) async fn pair(&self, link: &str, tunnel: Option<&Tunnel>) -> Paired {
+        self.pair_at(link, tunnel.map(|tunnel| tunnel.url.as_str()))
+            .await
+    }
+
+    /// Pairs with the link that the chat showed, at this address where there is one.
+    pub(crate) async fn pair_at(&self, link: &str, address: Option<&str>) -> Paired {
         let mut link = Link::parse(link).expect("the chat shows a pairing link");
-        if let Some(tunnel) = tunnel {
-            link.worker.clone_from(&tunnel.url);
+        if let Some(address) = address {
+            address.clone_into(&mut link.worker);
         }
         let mut command = self.command();
         command.arg("pair").arg(link.to_string());
@@ -124,6 +130,15 @@ impl Machine {
         }
     }
 
+    /// Runs another of its commands; gives what it printed.
+    pub(crate) async fn does(&self, arguments: &[&str]) -> String {
+        let output = timeout(PATIENCE, self.command().args(arguments).output());
+        let output = output.await.expect("the command ends");
+        let output = output.expect("local-bridge can be started");
+        assert!(output.status.success(), "{arguments:?}: {output:?}");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Starts `local-bridge run`.
     pub(crate) fn run(&mut self) {
         let mut command = self.command();
@@ -145,6 +160,11 @@ impl Machine {
                 .await
                 .expect("a killed child can be waited for");
         }
+    }
+
+    /// The running bridge's process.
+    pub(crate) fn process(&self) -> Option<u32> {
+        self.child.as_ref().and_then(Child::id)
     }
 
     /// All that the bridge has logged.
@@ -197,7 +217,7 @@ fn end(child: &Child) {
 }
 
 /// `local-bridge` beside the test's own program, which lies in `target/<profile>/deps`.
-fn binary() -> PathBuf {
+pub(crate) fn binary() -> PathBuf {
     let path = std::env::var_os("BERNARD_BRIDGE").map_or_else(
         || {
             let test = std::env::current_exe().expect("a test knows its program");

@@ -74,7 +74,21 @@ impl World {
         Self::start_as(model, &[], set).await
     }
 
+    /// The same as at first, with a second Worker (its one module) on the same runtime, at `/beside/`.
+    pub(crate) async fn start_beside(model: &str, beside: &Path) -> Self {
+        Self::start_all(model, &[], &[], Some(beside)).await
+    }
+
     async fn start_as(model: &str, unset: &[&str], set: &[(&str, &str)]) -> Self {
+        Self::start_all(model, unset, set, None).await
+    }
+
+    async fn start_all(
+        model: &str,
+        unset: &[&str],
+        set: &[(&str, &str)],
+        beside: Option<&Path>,
+    ) -> Self {
         let folder = TempDir::new().expect("a temporary folder can be made");
         let telegram = FakeTelegram::start(TOKEN).await;
         let anthropic = FakeModel::start(Dialect::Anthropic, ANTHROPIC_KEY).await;
@@ -95,7 +109,7 @@ impl World {
             .chain(set.iter().copied())
             .map(|(name, value)| (name.to_owned(), json!(value)))
             .collect();
-        let runtime = Runtime::start(&folder.path().join("worker"), vars).await;
+        let runtime = Runtime::start(&folder.path().join("worker"), vars, beside).await;
         let client = Client::builder()
             .timeout(PATIENCE)
             .build()
@@ -165,6 +179,21 @@ impl World {
         machine
     }
 
+    /// The same, with something of the test's own at `address` between bridge and Worker.
+    pub(crate) async fn machine_at(
+        &self,
+        person: &Person<'_>,
+        name: &str,
+        address: &str,
+    ) -> Machine {
+        let mut machine = Machine::new(self.folder.path(), name);
+        let question = self.asks_to_pair_at(person, &machine, Some(address)).await;
+        person.presses(&question, "match").await;
+        machine.run();
+        machine.logs(0, &["connected to"]).await;
+        machine
+    }
+
     /// Pairs as a person does: a link from the chat, six words at both ends, a yes.
     async fn pair(&self, person: &Person<'_>, machine: &Machine, tunnel: Option<&Tunnel>) {
         let question = self.asks_to_pair(person, machine, tunnel).await;
@@ -177,6 +206,16 @@ impl World {
         person: &Person<'_>,
         machine: &Machine,
         tunnel: Option<&Tunnel>,
+    ) -> Deed {
+        let address = tunnel.map(|tunnel| tunnel.url.as_str());
+        self.asks_to_pair_at(person, machine, address).await
+    }
+
+    async fn asks_to_pair_at(
+        &self,
+        person: &Person<'_>,
+        machine: &Machine,
+        address: Option<&str>,
     ) -> Deed {
         person.says("/pair").await;
         let offer = person.hears("bernard://pair?").await;
@@ -192,7 +231,7 @@ impl World {
                 .expect("a pairing link")
                 .secret,
         );
-        let paired = machine.pair(&link, tunnel).await;
+        let paired = machine.pair_at(&link, address).await;
         assert_eq!(
             paired.words.split_whitespace().count(),
             6,

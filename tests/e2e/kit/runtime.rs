@@ -20,6 +20,7 @@ pub(crate) struct Runtime {
     pub(crate) url: String,
     folder: PathBuf,
     vars: Map<String, Value>,
+    beside: Option<PathBuf>,
     process: Mutex<Process>,
 }
 
@@ -31,14 +32,19 @@ struct Process {
 }
 
 impl Runtime {
-    /// Starts the Worker with its state in `folder` and these variables and secrets.
-    pub(crate) async fn start(folder: &Path, vars: Map<String, Value>) -> Self {
+    /// Starts the Worker with its state in `folder` and these variables and secrets, and where it is given a second Worker beside it.
+    pub(crate) async fn start(
+        folder: &Path,
+        vars: Map<String, Value>,
+        beside: Option<&Path>,
+    ) -> Self {
         let mut process = Process::spawn(folder);
-        let url = process.start(folder, &vars, 0).await;
+        let url = process.start(folder, &vars, beside, 0).await;
         Self {
             url,
             folder: folder.to_owned(),
             vars,
+            beside: beside.map(Path::to_owned),
             process: Mutex::new(process),
         }
     }
@@ -63,7 +69,9 @@ impl Runtime {
             .and_then(|port| port.parse().ok())
             .expect("the address ends in its port");
         let mut process = Process::spawn(&self.folder);
-        let url = process.start(&self.folder, &self.vars, port).await;
+        let url = process
+            .start(&self.folder, &self.vars, self.beside.as_deref(), port)
+            .await;
         assert_eq!(url, self.url, "the Worker came back at another address");
         *self.process.lock().await = process;
     }
@@ -72,6 +80,11 @@ impl Runtime {
     pub(crate) async fn hibernate(&self, user: &str) {
         self.ask(json!({"cmd": "evict", "name": user, "webSockets": "hibernate"}))
             .await;
+    }
+
+    /// The process group that the runtime is in.
+    pub(crate) async fn group(&self) -> Option<u32> {
+        self.process.lock().await.child.id()
     }
 
     /// The ids of all objects that exist.
@@ -123,7 +136,13 @@ impl Process {
         }
     }
 
-    async fn start(&mut self, folder: &Path, vars: &Map<String, Value>, port: u16) -> String {
+    async fn start(
+        &mut self,
+        folder: &Path,
+        vars: &Map<String, Value>,
+        beside: Option<&Path>,
+        port: u16,
+    ) -> String {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
         let build = std::env::var_os("BERNARD_BUILD")
             .map_or_else(|| repository.join("build"), PathBuf::from);
@@ -140,6 +159,7 @@ impl Process {
             "compatibilityDate": compatibility_date(repository),
             "port": port,
             "vars": vars,
+            "beside": beside,
         }));
         started.await["url"]
             .as_str()

@@ -216,6 +216,15 @@ impl Directory {
         self.audit(user, &format!("bridge_{state}"), id, now).await
     }
 
+    /// Takes back every sign-in link of a person that was not used.
+    pub async fn drop_sign_in_links(&self, user: &str) -> Result<()> {
+        self.run(
+            "DELETE FROM sign_in_links WHERE user_id = ? AND used_at IS NULL",
+            &[user.into()],
+        )
+        .await
+    }
+
     /// Gives a machine another name.
     pub async fn name_bridge(&self, user: &str, id: &str, name: &str) -> Result<()> {
         self.run(

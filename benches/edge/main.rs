@@ -1,4 +1,4 @@
-//! What a turn costs on the real runtime: rows written, by what the person asks for. `cargo xtask bench rows` runs it.
+//! What things cost on the real runtime: the rows that a turn writes, the bridge and its tunnel. `cargo xtask bench` runs it.
 
 #[path = "../../tests/e2e/kit/mod.rs"]
 #[expect(
@@ -8,6 +8,7 @@
 )]
 mod kit;
 
+mod bridge;
 mod rows;
 
 use serde_json::{Map, Value};
@@ -24,6 +25,7 @@ struct Figures(Map<String, Value>);
 struct Wish {
     benches: Vec<String>,
     json: Option<PathBuf>,
+    quick: bool,
 }
 
 #[tokio::main]
@@ -39,8 +41,9 @@ async fn main() -> ExitCode {
     for bench in &wish.benches {
         match bench.as_str() {
             "rows" => rows::run(&mut figures).await,
+            "bridge" => Box::pin(bridge::run(&mut figures, wish.quick)).await,
             unknown => {
-                eprintln!("error: there is no bench `{unknown}`; there is `rows`");
+                eprintln!("error: there is no bench `{unknown}`; there are `rows` and `bridge`");
                 return ExitCode::FAILURE;
             }
         }
@@ -67,6 +70,7 @@ impl Wish {
                     let file = arguments.next().ok_or("--json wants a file")?;
                     wish.json = Some(file.into());
                 }
+                "--quick" => wish.quick = true,
                 option if option.starts_with('-') => {
                     return Err(format!("there is no option {option}"));
                 }
@@ -74,7 +78,7 @@ impl Wish {
             }
         }
         if wish.benches.is_empty() {
-            wish.benches.push("rows".to_owned());
+            wish.benches = ["rows", "bridge"].map(str::to_owned).to_vec();
         }
         Ok(wish)
     }

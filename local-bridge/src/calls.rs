@@ -39,6 +39,8 @@ pub struct Calls<J> {
     /// Calls may wait for a yes at home.
     holds: bool,
     attempts: u64,
+    /// Ends that the records refused to take; they are noted before the next session begins.
+    unnoted: Vec<Unnoted>,
 }
 
 /// One call to be run.
@@ -151,6 +153,13 @@ enum Home {
 }
 
 #[derive(Debug)]
+struct Unnoted {
+    call: CallId,
+    outcome: Outcome,
+    policy_sha256: String,
+}
+
+#[derive(Debug)]
 struct Running {
     attempt: u64,
     tool: ToolName,
@@ -183,6 +192,7 @@ impl<J: Records> Calls<J> {
             queue: VecDeque::new(),
             holds: true, // the process before may have left some
             attempts: 0,
+            unnoted: Vec::new(),
         })
     }
 
@@ -237,6 +247,15 @@ impl<J: Records> Calls<J> {
 
     /// Every result that the Worker may not have is told again.
     fn welcomed(&mut self, now: i64) -> Result<Vec<Action>, J::Error> {
+        while let Some(Unnoted {
+            call,
+            outcome,
+            policy_sha256,
+        }) = self.unnoted.last()
+        {
+            self.records.end(call, outcome, policy_sha256, now)?;
+            self.unnoted.pop();
+        }
         self.connected = true;
         self.records.prune(now - KEPT_MILLIS)?;
         let waiting = self.records.waiting()?;
@@ -429,7 +448,7 @@ impl<J: Records> Calls<J> {
     ) -> Result<Vec<Action>, J::Error> {
         let Asked { call, sha256, .. } = asked;
         self.records.begin(&call.id, &call.tool, sha256)?;
-        let ended = self.records.end(&call.id, outcome, "", now)?;
+        let ended = self.end(&call.id, outcome.clone(), "", now)?;
         Ok(ended
             .and_then(|ended| self.report(ended))
             .into_iter()
@@ -444,14 +463,32 @@ impl<J: Records> Calls<J> {
         now: i64,
     ) -> Result<Vec<Action>, J::Error> {
         // Recorded before it is told: a result that was told is never taken back by a crash.
-        let ended = self
-            .records
-            .end(call, &fitting(outcome), policy_sha256, now)?;
         self.running.remove(call);
+        let ended = self.end(call, fitting(outcome), policy_sha256, now)?;
         let report = ended.and_then(|ended| self.report(ended));
         let mut actions: Vec<Action> = report.into_iter().collect();
         actions.extend(self.start_next()?);
         Ok(actions)
+    }
+
+    /// Notes an end. One that the records refuse is kept in mind: a call that no longer runs would count as running for ever.
+    fn end(
+        &mut self,
+        call: &CallId,
+        outcome: Outcome,
+        policy_sha256: &str,
+        now: i64,
+    ) -> Result<Option<Ended>, J::Error> {
+        let noted = self.records.end(call, &outcome, policy_sha256, now);
+        if noted.is_err() {
+            let (call, policy_sha256) = (call.clone(), policy_sha256.to_owned());
+            self.unnoted.push(Unnoted {
+                call,
+                outcome,
+                policy_sha256,
+            });
+        }
+        noted
     }
 
     /// What runs goes on; what waits its turn would act without a Worker that still means it; a file's bytes have lost their way. What

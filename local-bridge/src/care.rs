@@ -59,7 +59,7 @@ pub(crate) enum Care {
     Uninstall,
     /// Freeze: refuse every call and stop what runs, until resume. Needs no network
     Panic {
-        /// Go on, as resume does
+        /// End this machine's own
         #[arg(long)]
         off: bool,
     },
@@ -111,7 +111,8 @@ impl Care {
             Self::Install { dry_run } => install(&found(path)?, dry_run),
             Self::Uninstall => uninstall(&found(path)?),
             Self::Panic { off: false } => freeze(&found(path)?),
-            Self::Panic { off: true } | Self::Resume => resume(&found(path)?),
+            Self::Panic { off: true } => thaw(&found(path)?),
+            Self::Resume => resume(&found(path)?),
         }
     }
 }
@@ -346,17 +347,22 @@ fn freeze(home: &Home) -> Result<()> {
     Ok(())
 }
 
-/// Ends a panic, whichever side began it: the file here, and the Worker's `/panic`, by this machine's own key.
-fn resume(home: &Home) -> Result<()> {
-    let thawed = home.thaw()?;
+/// Ends this machine's own panic.
+fn thaw(home: &Home) -> Result<()> {
     println!(
         "{}",
-        if thawed {
+        if home.thaw()? {
             "calls are carried out again"
         } else {
             "nothing was frozen on this machine"
         }
     );
+    Ok(())
+}
+
+/// Ends a panic, whichever side began it: the file here, and the Worker's `/panic`, by this machine's own key.
+fn resume(home: &Home) -> Result<()> {
+    thaw(home)?;
     match pair::thaw(home) {
         Ok(Some(true)) => println!("the Worker goes on as well; its machines may come back"),
         Ok(Some(false)) => println!("nothing was frozen at the Worker"),

@@ -323,6 +323,25 @@ impl fmt::Display for Status {
             row("WRONG", fault)?;
         }
         row("sandbox", &self.sandbox)?;
+        self.write_calls(&mut row)?;
+        match &self.key.id {
+            Some(id) => row("key", &format_args!("{id} ({})", self.key.kept))?,
+            None => row("key", &"none yet")?,
+        }
+        row("home", &self.home.display())?;
+        match &self.log {
+            Some(log) => row("log", &log.display()),
+            None => row("log", &"none; local-bridge run --log-file writes one"),
+        }
+    }
+}
+
+impl Status {
+    /// What ran, runs, and waits.
+    fn write_calls(
+        &self,
+        row: &mut impl FnMut(&str, &dyn fmt::Display) -> fmt::Result,
+    ) -> fmt::Result {
         row(
             "calls",
             &format_args!(
@@ -351,15 +370,7 @@ impl fmt::Display for Status {
         if let Some(fault) = &self.journal_fault {
             row("WRONG", fault)?;
         }
-        match &self.key.id {
-            Some(id) => row("key", &format_args!("{id} ({})", self.key.kept))?,
-            None => row("key", &"none yet")?,
-        }
-        row("home", &self.home.display())?;
-        match &self.log {
-            Some(log) => row("log", &log.display()),
-            None => row("log", &"none; local-bridge run --log-file writes one"),
-        }
+        Ok(())
     }
 }
 

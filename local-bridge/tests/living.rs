@@ -412,7 +412,8 @@ async fn panic_stops_what_runs_and_refuses_what_comes_until_resume() {
     let done = line.result("c3").await;
     assert!(matches!(done, Outcome::Done { .. }), "{done:?}");
     let (code, said, _) = world.says(&["resume"]);
-    assert_eq!((code, said.as_str()), (0, "it was not frozen\n"));
+    assert_eq!(code, 0);
+    assert!(said.starts_with("nothing was frozen on this machine\n"), "{said}");
 }
 
 #[tokio::test]

@@ -440,7 +440,7 @@ function hearItem(item) {
   const isNew = !items.has(keyOf(item));
   items.set(keyOf(item), item);
   if (item.kind !== 'message') return;
-  if (item.state !== 'asking') pressed.delete(item.id);
+  pressed.delete(item.id); // the Worker has spoken last: answered, closed, or still open
   if (item.from === 'person') return;
   for (const ask of [...making.keys()]) settle(ask);
   if (isNew) news();

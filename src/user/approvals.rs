@@ -1,18 +1,16 @@
 //! Asking the person about a call: what they are shown, what their yes is bound to, and when no question is needed.
 
-use super::rows::span;
-use super::{Heart, console, now};
+use super::{Heart, console, now, store};
 use crate::error::Result;
 use agent::event::{Button, Decision};
-use agent::{Conversation, Effect, Entry, Event, Line, Trust};
-use driver::{Consent, NO_MACHINE};
-use protocol::call::{CallId, Outcome, ToolCall};
+use agent::{Event, Line, Trust};
+use driver::{Agreed, Consent, NO_MACHINE};
+use protocol::call::{CallId, ToolCall};
 use protocol::key::sha256_hex;
 use protocol::session::Hello;
 use protocol::token::call_hash;
 use protocol::tools::ShellRun;
 use serde::Deserialize;
-use std::cell::Cell;
 use std::rc::Rc;
 
 /// How much of the digest rides in a button: 64 bits, within Telegram's 64 bytes for all of it.
@@ -24,11 +22,6 @@ const WORDS: usize = 80;
 /// What the model reads when the yes was to something else.
 const CHANGED: &str =
     "what the person was asked about is not what would run now, so it was not run; ask them again";
-
-#[derive(Deserialize)]
-struct Row {
-    entry: String,
-}
 
 /// What a machine's own law says of a command.
 enum Law {
@@ -80,7 +73,7 @@ impl Heart {
             text.push('\n');
             text.push_str(&origin);
         }
-        let digest = self.digest(conversation, call);
+        let digest = self.digest(conversation, call).unwrap_or_default();
         let button = |label: &str, action: &str| Button {
             label: label.to_owned(),
             action: format!("{action}:{}:{digest}", call.id),
@@ -93,8 +86,8 @@ impl Heart {
         (text, buttons)
     }
 
-    /// The person's yes or no. False if the question is open no more, or the yes was to something else. A yes counts for what they were shown and nothing else: the call, its
-    /// arguments, the machine.
+    /// The person's yes or no. False if the question is open no more, or the yes was to something else: it counts for what they were
+    /// shown and nothing else: the call, its arguments, the machine.
     pub(super) fn decided(
         self: &Rc<Self>,
         conversation: &str,
@@ -103,33 +96,30 @@ impl Heart {
     ) -> Result<bool> {
         let (id, digest) = answer.split_once(':').unwrap_or((answer, ""));
         let call = CallId(id.to_owned());
-        let counts = Cell::new(true);
-        let told = self.step_if(conversation, |_, machine| {
-            let Some(open) = asked(machine, &call) else {
-                return Ok(None);
-            };
-            let (call, at) = (call.clone(), now());
-            counts.set(decision == Decision::No || self.digest(conversation, &open) == digest);
-            Ok(Some(if counts.get() {
-                Event::Decided { call, decision, at }
-            } else {
-                let outcome = Outcome::denied(CHANGED);
-                Event::Finished {
-                    call,
-                    outcome,
-                    by: None,
-                    at,
-                }
-            }))
-        })?;
-        Ok(told && counts.get())
+        if decision == Decision::No {
+            return self.step_if(conversation, |_, machine| {
+                let (call, at) = (call.clone(), now());
+                let open = driver::question(machine, &call).is_some();
+                Ok(open.then_some(Event::Decided { call, decision, at }))
+            });
+        }
+        let judge = |open: &ToolCall| {
+            if self.digest(conversation, open)? != digest {
+                return Ok(Agreed::ToSomethingElse(CHANGED.to_owned()));
+            }
+            let meant = self.machine_for(conversation, open)?;
+            Ok(Agreed::On(meant.map(|(id, _)| id)))
+        };
+        let (counts, acts) = self.driver.agreed(conversation, &call, judge, now())?;
+        self.act(acts);
+        Ok(counts)
     }
 
     /// What a person reads who wants no further question about such a call. The rule is made at home, by hand: no message can make one.
     pub(super) fn always_words(&self, conversation: &str, answer: &str) -> Result<Option<String>> {
         let (id, _) = answer.split_once(':').unwrap_or((answer, ""));
         let machine = self.driver.conversation(conversation)?;
-        let Some(call) = asked(&machine, &CallId(id.to_owned())) else {
+        let Some(call) = driver::question(&machine, &CallId(id.to_owned())) else {
             return Ok(None);
         };
         let Ok(ShellRun { argv, .. }) = ShellRun::deserialize(&call.arguments) else {
@@ -155,43 +145,31 @@ impl Heart {
     }
 
     fn machine_in_words(&self, conversation: &str, call: &ToolCall) -> String {
-        let name = self.name_of_machine_for(conversation, call);
-        name.unwrap_or_else(|_| "your machine".to_owned())
+        let chosen = self.machine_for(conversation, call).ok().flatten();
+        chosen.map_or_else(|| "your machine".to_owned(), |(_, name)| name)
     }
 
     /// Names what a person is asked about: the call and the machine.
-    fn digest(&self, conversation: &str, call: &ToolCall) -> String {
-        let asked = format!(
-            "{}\n{}\n{}",
-            call.id,
-            call_hash(&call.tool, &call.arguments),
-            self.machine_in_words(conversation, call)
-        );
-        sha256_hex(asked.as_bytes())[..DIGEST].to_owned()
+    fn digest(&self, conversation: &str, call: &ToolCall) -> Result<String> {
+        let machine = self.machine_for(conversation, call)?;
+        let (id, name) = machine.unwrap_or_default();
+        let hash = call_hash(&call.tool, &call.arguments);
+        let asked = format!("{}\n{hash}\n{id}\n{name}", call.id);
+        Ok(sha256_hex(asked.as_bytes())[..DIGEST].to_owned())
     }
 
     /// Where the wish came from: what the person wrote last, and whether something that is not theirs was read since.
     fn origin_of_wish(&self, conversation: &str) -> Result<Option<String>> {
-        let Some((first, last)) = span(self.db(), conversation)? else {
-            return Ok(None);
-        };
-        let rows: Vec<Row> = self.db().all(
-            "SELECT entry FROM transcript WHERE seq BETWEEN ?1 AND ?2 AND seq >= (
-               SELECT seq FROM transcript WHERE seq BETWEEN ?1 AND ?2 AND entry ->> '$.line.type' = 'person' ORDER BY seq DESC LIMIT 1)
-             ORDER BY seq",
-            &[first.into(), last.into()],
-        )?;
         let (mut said, mut read) = (None, None);
-        for row in rows {
-            let entry: Entry = serde_json::from_str(&row.entry)?;
+        for entry in store::since_the_turn_began(self.db(), conversation)? {
             match entry.line {
                 Line::Person { text, trust, .. } => {
-                    said = Some(
+                    said.get_or_insert_with(|| {
                         console::visible(&text)
                             .chars()
                             .take(WORDS)
-                            .collect::<String>(),
-                    );
+                            .collect::<String>()
+                    });
                     if trust != Trust::Owner {
                         read = Some("words that you passed on".to_owned());
                     }
@@ -207,22 +185,6 @@ impl Heart {
         let lines: Vec<String> = said.into_iter().chain(read).collect();
         Ok((!lines.is_empty()).then(|| lines.join("\n")))
     }
-}
-
-/// The call that an open question is about.
-fn asked(machine: &Conversation, id: &CallId) -> Option<ToolCall> {
-    machine
-        .outstanding()
-        .into_iter()
-        .find_map(|effect| match effect {
-            Effect::AskPerson { call } if call.id == *id => Some(call),
-            Effect::AskPerson { .. }
-            | Effect::AskModel { .. }
-            | Effect::Run { .. }
-            | Effect::Say { .. }
-            | Effect::Cancel { .. }
-            | Effect::Abandon { .. } => None,
-        })
 }
 
 /// What a machine's law, as far as its hello tells it, says of a command. Only the very words of a rule are known to need no question:

@@ -6,7 +6,7 @@ use super::{BRIDGE_TAG, Heart, now};
 use crate::channels::console::{Bridge, BridgeState};
 use crate::error::{Error, Result};
 use agent::event::Button;
-use driver::{Act, Rows};
+use driver::{Act, Rows, WAIT_MILLIS};
 use protocol::call::{CallId, Outcome, ToolCall};
 use protocol::chunk::Chunk;
 use protocol::key::{KeyId, PublicKey, random_text, sha256_hex};
@@ -21,6 +21,9 @@ use worker::{Response, WebSocket, WebSocketPair, console_error, console_log};
 
 /// The close code for a connection that should be made again.
 const CLOSE_AGAIN: u16 = 1012;
+
+/// How many calls are called off once more when their machine is back.
+const CALLED_OFF: i64 = 32;
 
 /// The most of an outcome's text that is kept, in characters: the results of sixteen calls must fit into one row of 2 MB.
 const OUTCOME_LIMIT: usize = 100_000;
@@ -97,17 +100,23 @@ impl Heart {
     /// A binary frame from a machine: a piece of a file.
     pub(super) fn bridge_sent(self: &Rc<Self>, socket: &WebSocket, bytes: &[u8]) {
         let done = ready(socket)
-            .and_then(|_| Chunk::decode(bytes).map_err(|error| Error::Violation(error.to_string())))
-            .and_then(|chunk| match self.file_goes_on(&chunk)? {
-                Some(until) => send(
-                    socket,
-                    &ToBridge::Credit {
-                        call: chunk.call,
-                        until,
-                    },
-                ),
-                None => Ok(()),
-            });
+            .and_then(|(bridge, _)| {
+                let chunk =
+                    Chunk::decode(bytes).map_err(|error| Error::Violation(error.to_string()))?;
+                Ok((bridge, chunk))
+            })
+            .and_then(
+                |(bridge, chunk)| match self.file_goes_on(&bridge, &chunk)? {
+                    Some(until) => send(
+                        socket,
+                        &ToBridge::Credit {
+                            call: chunk.call,
+                            until,
+                        },
+                    ),
+                    None => Ok(()),
+                },
+            );
         judged(socket, done);
     }
 
@@ -124,16 +133,17 @@ impl Heart {
                 mime,
                 size,
             } => {
-                ready(socket)?;
+                let (bridge, _) = ready(socket)?;
                 if self.is_over(&call)? {
                     return Ok(()); // it was called off while the file was on its way: without credit, no more comes
                 }
-                if self.driver.open_call(&call)?.is_none() {
+                let open = self.driver.open_call(&call)?;
+                if open.and_then(|open| open.bridge).as_ref() != Some(&bridge) {
                     return Err(Error::Violation(
-                        "a file for a call that nobody ordered".into(),
+                        "a file for a call that nobody ordered from here".into(),
                     ));
                 }
-                let until = self.file_starts(&call, &name, &mime, size)?;
+                let until = self.file_starts(&bridge, &call, &name, &mime, size)?;
                 send(socket, &ToBridge::Credit { call, until })
             }
             ToWorker::Waiting { call, why, minutes } => {
@@ -208,9 +218,28 @@ impl Heart {
         )?;
         send(socket, &ToBridge::Welcome { signature: own })?;
         console_log!("a machine is here with {} tools", said.tools.len());
-        self.tell_policy_fault(&line.bridge, &said)?;
+        if let Err(error) = self.tell_policy_fault(&line.bridge, &said) {
+            console_error!("telling of a policy's fault: {error}");
+        }
         self.show_bridges()?;
+        self.call_off_again(socket, &line.bridge)?;
         self.resume();
+        Ok(())
+    }
+
+    /// Calls off what was called off while this machine's line was down: it may still run there, or wait for a yes.
+    fn call_off_again(&self, socket: &WebSocket, bridge: &str) -> Result<()> {
+        #[derive(Deserialize)]
+        struct Called {
+            id: String,
+        }
+        let called_off: Vec<Called> = self.db().all(
+            "SELECT id FROM calls WHERE bridge = ? AND receipt IS NULL AND ended_at > ? ORDER BY ended_at DESC LIMIT ?",
+            &[bridge.into(), (now() - WAIT_MILLIS).into(), CALLED_OFF.into()],
+        )?;
+        for call in called_off {
+            self.call_off(socket, &CallId(call.id))?;
+        }
         Ok(())
     }
 

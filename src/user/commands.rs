@@ -28,6 +28,17 @@ commands that its policy allows, and remember what you tell me.
 /panic – stop everything and cut every machine off; /resume in the console ends it
 /help – this text";
 
+/// What a press has done, in words that the person sees for a moment.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Pressed {
+    /// It did what it says; the buttons go.
+    Done(&'static str),
+    /// It did something, and the buttons stay.
+    StaysOpen(&'static str),
+    /// It does nothing any more.
+    Nothing,
+}
+
 /// A delivery as it is stored.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Received {
@@ -100,10 +111,10 @@ impl Heart {
                 press,
                 message,
             } => {
-                let told = self.pressed(&delivery.conversation, &action).await?;
-                self.settle_press(&delivery.conversation, &press, &message, told);
+                let pressed = self.pressed(&delivery.conversation, &action).await?;
+                self.settle_press(&delivery.conversation, &press, &message, pressed);
                 if delivery.conversation == CONSOLE {
-                    self.settle_item(&message, told.map(|_| action.as_str()))?;
+                    self.settle_item(&message, &action, pressed)?;
                 }
                 self.driver.handled(delivery, None, now())?
             }
@@ -129,7 +140,7 @@ impl Heart {
             "start" => format!("Hello.\n\n{HELP}"),
             "help" => HELP.to_owned(),
             "status" => self.status(conversation)?,
-            "panic" => self.freeze()?,
+            "panic" => self.freeze().await?,
             "resume" => self.thaw_from(conversation)?,
             "receipts" => self.receipts()?,
             "pair" | "console" if self.frozen_since()?.is_some() => {
@@ -156,21 +167,22 @@ impl Heart {
         Ok(notice(&delivery.id, text, Vec::new()))
     }
 
-    /// What a press does, in words that the person sees for a moment; `None` if it does nothing any more.
-    async fn pressed(
-        self: &Rc<Self>,
-        conversation: &str,
-        action: &str,
-    ) -> Result<Option<&'static str>> {
+    /// What a press does.
+    async fn pressed(self: &Rc<Self>, conversation: &str, action: &str) -> Result<Pressed> {
+        let refuses = ["no:", "pair:no:", "revoke:"];
+        if self.frozen_since()?.is_some() && !refuses.iter().any(|word| action.starts_with(word)) {
+            return Ok(Pressed::StaysOpen("Everything is frozen"));
+        }
         let (done, words) = match action.split_once(':') {
             Some(("ok", call)) => (self.decided(conversation, call, Decision::Once)?, "Running"),
             Some(("no", call)) => (self.decided(conversation, call, Decision::No)?, "Not run"),
             Some(("undo", turn)) => (self.undo_turn(conversation, turn)?, "Undoing"),
             Some(("always", call)) => {
-                if let Some(words) = self.always_words(conversation, call)? {
-                    self.tell(conversation, action, words, Vec::new())?;
-                }
-                (false, "")
+                let Some(words) = self.always_words(conversation, call)? else {
+                    return Ok(Pressed::Nothing);
+                };
+                self.tell(conversation, action, words, Vec::new())?;
+                return Ok(Pressed::StaysOpen("The question is still open"));
             }
             Some(("pair", answer)) => match answer.split_once(':') {
                 Some(("yes", id)) => (self.confirm_bridge(id).await?, "Connected"),
@@ -180,7 +192,11 @@ impl Heart {
             Some(("revoke", id)) => (self.revoke_bridge(id).await?, "Revoked"),
             Some(_) | None => (false, ""),
         };
-        Ok(done.then_some(words))
+        Ok(if done {
+            Pressed::Done(words)
+        } else {
+            Pressed::Nothing
+        })
     }
 
     /// Says something outside any turn, once for each `cause`.

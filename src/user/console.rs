@@ -239,6 +239,10 @@ pub(super) fn note(db: &Db, event: &Event, effects: &[Effect], now: i64) -> Resu
 
 /// The question about a call, if it is open: nobody can answer it any more.
 fn closed(db: &Db, call: &CallId) -> Result<Option<Item>> {
+    let asking = |line: &ToolLine| line.state == ToolState::Asking;
+    if !matches!(get(db, &call.0)?, Some(Item::Tool(line)) if asking(&line)) {
+        return Ok(None); // most calls were never asked about
+    }
     Ok(match get(db, &format!("question:{call}"))? {
         Some(Item::Message(message)) if message.state == MessageState::Asking => {
             let state = MessageState::Closed;

@@ -1,5 +1,6 @@
 //! Sending what the agent wants said: parcels from the driver to Telegram or to the pages, and how each was answered.
 
+use super::commands::Pressed;
 use super::console::Work;
 use super::perform::{Allowance, Done};
 use super::{CONSOLE, Heart, console, now};
@@ -210,7 +211,7 @@ impl Heart {
         conversation: &str,
         press: &str,
         message: &str,
-        told: Option<&str>,
+        pressed: Pressed,
     ) {
         let Some(("telegram", chat)) = conversation.split_once(':') else {
             return;
@@ -218,8 +219,13 @@ impl Heart {
         let Some(api) = self.config.telegram() else {
             return;
         };
-        let answer = api.answer_callback(press, Some(told.unwrap_or(NOTHING_LEFT)));
-        let edit = told.map(|_| api.edit_reply_markup(chat, message));
+        let (told, goes) = match pressed {
+            Pressed::Done(told) => (told, true),
+            Pressed::StaysOpen(told) => (told, false),
+            Pressed::Nothing => (NOTHING_LEFT, false),
+        };
+        let answer = api.answer_callback(press, Some(told));
+        let edit = goes.then(|| api.edit_reply_markup(chat, message));
         let allowance = self.allowance();
         self.state.wait_until(async move {
             for request in [Some(answer), edit].into_iter().flatten() {
@@ -247,14 +253,16 @@ impl Heart {
         });
     }
 
-    /// Marks a console question as answered, or as closed if the answer came too late.
-    pub(super) fn settle_item(&self, id: &str, action: Option<&str>) -> Result<()> {
+    /// Marks a console question as answered, or as closed if the answer came too late; one that stays open is shown anew.
+    pub(super) fn settle_item(&self, id: &str, action: &str, pressed: Pressed) -> Result<()> {
         if let Some(Item::Message(message)) = console::get(self.db(), id)?
             && message.state == MessageState::Asking
         {
-            let state = action.map_or(MessageState::Closed, |action| {
-                MessageState::Answered(action.to_owned())
-            });
+            let state = match pressed {
+                Pressed::Done(_) => MessageState::Answered(action.to_owned()),
+                Pressed::StaysOpen(_) => MessageState::Asking,
+                Pressed::Nothing => MessageState::Closed,
+            };
             let item = Item::Message(Message { state, ..message });
             console::change(self.db(), &item)?;
             self.show(&ToPage::Item { item });

@@ -23,6 +23,8 @@ const FILE_LIMIT: u64 = 50 * 1024 * 1024;
 
 /// The end of a file that is too short for a row yet.
 pub(super) struct Partial {
+    /// The machine that sends it.
+    bridge: String,
     /// Where it begins in the file.
     offset: u64,
     bytes: Vec<u8>,
@@ -57,6 +59,7 @@ impl Heart {
     /// A machine announces a file; says how far it may send. An earlier attempt at the same file is dropped.
     pub(super) fn file_starts(
         &self,
+        bridge: &str,
         call: &CallId,
         name: &str,
         mime: &str,
@@ -77,6 +80,7 @@ impl Heart {
         self.partial.borrow_mut().insert(
             call.clone(),
             Partial {
+                bridge: bridge.to_owned(),
                 offset: 0,
                 bytes: Vec::new(),
                 size,
@@ -86,7 +90,7 @@ impl Heart {
     }
 
     /// A piece of a file; says how far the machine may send from here, when that has changed.
-    pub(super) fn file_goes_on(&self, chunk: &Chunk) -> Result<Option<u64>> {
+    pub(super) fn file_goes_on(&self, bridge: &str, chunk: &Chunk) -> Result<Option<u64>> {
         let mut partials = self.partial.borrow_mut();
         let Some(partial) = partials.get_mut(&chunk.call) else {
             if self.is_over(&chunk.call)? {
@@ -95,6 +99,9 @@ impl Heart {
             return Err(Error::Transfer("a piece of a file nobody announced".into()));
         };
         let end = partial.offset + partial.bytes.len() as u64;
+        if partial.bridge != bridge {
+            return Err(Error::Violation("a piece of another machine's file".into()));
+        }
         if chunk.offset != end || end + chunk.bytes.len() as u64 > partial.size {
             return Err(Error::Violation(
                 "a piece of a file in the wrong place".into(),

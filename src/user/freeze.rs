@@ -1,13 +1,14 @@
 //! `/panic`: everything stops and every machine is cut off, until `/resume` from a place that whoever has stolen the chat does not have.
 
 use super::{CONSOLE, Heart, now, store};
+use crate::directory::Directory;
 use crate::error::Result;
 use crate::time::utc;
 use agent::Event;
 use driver::Rows;
 use protocol::CLOSE_FROZEN;
 use std::rc::Rc;
-use worker::{Response, console_log};
+use worker::{Response, console_error, console_log};
 
 /// Since when everything is frozen, in milliseconds since 1970; empty while nothing is.
 const FROZEN: &str = "frozen";
@@ -23,17 +24,26 @@ impl Heart {
         Ok(since.and_then(|since| since.parse().ok()))
     }
 
-    /// Stops every turn, calls off what runs and what waits, and cuts every machine off.
-    pub(super) fn freeze(self: &Rc<Self>) -> Result<String> {
+    /// Stops every turn, calls off what runs and what waits, and cuts every machine off. Links that were made in a chat open nothing any
+    /// more.
+    pub(super) async fn freeze(self: &Rc<Self>) -> Result<String> {
         if self.frozen_since()?.is_none() {
             store::set_meta(self.db(), FROZEN, &now().to_string())?;
         }
+        self.db()
+            .run("UPDATE pairings SET used = 1, secret = ''", &[])?;
         for conversation in self.db().open()? {
-            self.step(&conversation, &Event::Stopped { at: now() })?; // what runs at home is called off while its machine still listens
+            // What runs at home is called off while its machine still listens; one conversation's trouble holds nothing else up.
+            if let Err(error) = self.step(&conversation, &Event::Stopped { at: now() }) {
+                console_error!("stopping {conversation}: {error}");
+            }
         }
         self.hang_up_on_all(CLOSE_FROZEN, KEPT_OUT);
         self.show_bridges()?;
         console_log!("frozen");
+        Directory::new(&self.env)?
+            .drop_sign_in_links(&self.user())
+            .await?;
         Ok("Frozen. Every turn is stopped, what ran is called off, what waited is dropped, and every machine is cut off. It stays so until you \
             write /resume in the console, or run `local-bridge resume` on a machine of yours; this chat cannot end it."
             .to_owned())
@@ -66,6 +76,7 @@ impl Heart {
 
     fn thaw(&self) -> Result<()> {
         store::set_meta(self.db(), FROZEN, "")?;
+        self.db().set_alarm_by(now())?; // reminders have waited
         console_log!("thawed");
         Ok(())
     }

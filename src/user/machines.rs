@@ -35,9 +35,6 @@ impl Heart {
             |row: &BridgeRow| hello(row).is_none_or(|hello| hello.tools.contains(&call.tool.0));
         let mut able = self.rows()?;
         able.retain(|row| row.state == "active" && offers(row));
-        if able.len() < 2 {
-            return Ok(able);
-        }
         if call.tool.0 == UNDO {
             if let Some(bridge) = self.machine_of_change(call)? {
                 able.retain(|row| row.id == bridge);
@@ -51,47 +48,50 @@ impl Heart {
         Ok(able)
     }
 
-    /// Where a call could run. `wished` is the machine that it was once ordered from.
+    /// Where a call could run. `wished` is the machine that it was once ordered from, or that the person was asked about.
     pub(super) fn find(
         &self,
         conversation: &str,
         call: &ToolCall,
         wished: Option<&str>,
     ) -> Result<Where> {
-        let able = match wished {
-            Some(wished) => {
-                let mut rows = self.rows()?;
-                rows.retain(|row| row.state == "active" && row.id == wished);
-                rows
-            }
-            None => self.able(conversation, call)?,
+        let chosen = match wished {
+            Some(wished) => self
+                .rows()?
+                .into_iter()
+                .find(|row| row.state == "active" && row.id == wished),
+            None => self.chosen(conversation, call)?,
+        };
+        let Some(row) = chosen else {
+            return Ok(Where::Nowhere);
         };
         let mut here = self.ready_sockets().into_iter();
-        if let Some((_, line)) = here.find(|(_, line)| able.iter().any(|row| row.id == line.bridge))
-        {
-            return Ok(Where::Here(line));
-        }
-        let away = able.first().map(|row| row.name.clone());
-        Ok(away.map_or(Where::Nowhere, Where::Away))
+        Ok(match here.find(|(_, line)| line.bridge == row.id) {
+            Some((_, line)) => Where::Here(line),
+            None => Where::Away(row.name),
+        })
     }
 
-    /// The name of the machine that a call would run on.
-    pub(super) fn name_of_machine_for(
-        &self,
-        conversation: &str,
-        call: &ToolCall,
-    ) -> Result<String> {
+    /// The machine that a call would run on: of those that can, the first that is there.
+    fn chosen(&self, conversation: &str, call: &ToolCall) -> Result<Option<BridgeRow>> {
         let here: Vec<String> = self
             .ready_sockets()
             .into_iter()
             .map(|(_, line)| line.bridge)
             .collect();
-        let able = self.able(conversation, call)?;
-        let chosen = able
-            .iter()
-            .find(|row| here.contains(&row.id))
-            .or(able.first());
-        Ok(chosen.map_or_else(|| "your machine".to_owned(), |row| row.name.clone()))
+        let mut able = self.able(conversation, call)?;
+        let first = able.iter().position(|row| here.contains(&row.id));
+        Ok((!able.is_empty()).then(|| able.swap_remove(first.unwrap_or(0))))
+    }
+
+    /// The id and the name of the machine that a call would run on.
+    pub(super) fn machine_for(
+        &self,
+        conversation: &str,
+        call: &ToolCall,
+    ) -> Result<Option<(String, String)>> {
+        let chosen = self.chosen(conversation, call)?;
+        Ok(chosen.map(|row| (row.id, row.name)))
     }
 
     /// The machines that could run a call: their names, and what each last said of itself.
@@ -125,7 +125,7 @@ impl Heart {
             return Ok(row.and_then(|row| row.bridge));
         }
         let rows: Vec<Done> = self.db().all(
-            "SELECT tool, bridge FROM calls WHERE receipt IS NOT NULL ORDER BY ended_at DESC LIMIT 200",
+            "SELECT tool, bridge FROM calls WHERE done = 1 ORDER BY ended_at DESC LIMIT 200",
             &[],
         )?;
         let last = rows

@@ -84,7 +84,12 @@ impl Heart {
 
     /// Judges a machine's request. Every refusal looks the same from outside.
     pub(super) async fn pair(self: &Rc<Self>, request: &Request) -> Result<Response> {
-        let Some((key, secret, conversation)) = self.consume(request)? else {
+        let consumed = if self.frozen_since()?.is_some() {
+            None
+        } else {
+            self.consume(request)?
+        };
+        let Some((key, secret, conversation)) = consumed else {
             return Ok(
                 Response::from_json(&serde_json::json!({ "error": REFUSED }))?.with_status(401),
             );
@@ -164,6 +169,9 @@ impl Heart {
     /// The owner has seen the same words at both ends. False if this machine is unknown or out. Saying so again is harmless, and
     /// brings D1 up to date if the first time was cut off.
     pub(super) async fn confirm_bridge(self: &Rc<Self>, id: &str) -> Result<bool> {
+        if self.frozen_since()?.is_some() {
+            return Ok(false); // a machine that joins now could end the panic
+        }
         let changed = self.db().changed(
             "UPDATE bridges SET state = 'active' WHERE id = ? AND state <> 'revoked' RETURNING 1",
             &[id.into()],

@@ -46,9 +46,11 @@ struct CallRow {
     conversation: String,
     tool: String,
     arguments: String,
+    meant: Option<String>,
     bridge: Option<String>,
     session: Option<String>,
     receipt: Option<String>,
+    done: i64,
     at: i64,
     ended_at: Option<i64>,
 }
@@ -271,7 +273,7 @@ impl Rows for Db {
 
     fn call(&self, id: &CallId) -> Result<Option<HomeCall>> {
         let row: Option<CallRow> = self.first(
-            "SELECT conversation, tool, arguments, bridge, session, receipt, at, ended_at FROM calls WHERE id = ?",
+            "SELECT conversation, tool, arguments, meant, bridge, session, receipt, done, at, ended_at FROM calls WHERE id = ?",
             &[(&id.0).into()],
         )?;
         let Some(row) = row else {
@@ -284,9 +286,11 @@ impl Rows for Db {
                 arguments: serde_json::from_str(&row.arguments)?,
             },
             conversation: row.conversation,
+            meant: row.meant,
             bridge: row.bridge,
             session: row.session,
             receipt: row.receipt,
+            done: row.done != 0,
             at: row.at,
             ended_at: row.ended_at,
         }))
@@ -294,17 +298,20 @@ impl Rows for Db {
 
     fn put_call(&self, row: &HomeCall) -> Result<()> {
         self.run(
-            "INSERT INTO calls (id, conversation, tool, arguments, bridge, session, receipt, at, ended_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+            "INSERT INTO calls (id, conversation, tool, arguments, meant, bridge, session, receipt, done, at, ended_at)
+             VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET bridge = excluded.bridge, session = excluded.session,
-               receipt = excluded.receipt, ended_at = excluded.ended_at",
+               receipt = excluded.receipt, done = excluded.done, ended_at = excluded.ended_at",
             &[
                 (&row.call.id.0).into(),
                 (&row.conversation).into(),
                 (&row.call.tool.0).into(),
                 (&row.call.arguments.to_string()).into(),
+                row.meant.as_deref().into(),
                 row.bridge.as_deref().into(),
                 row.session.as_deref().into(),
                 row.receipt.as_deref().into(),
+                i64::from(row.done).into(),
                 row.at.into(),
                 row.ended_at.map_or(Bind::Null, Bind::Int),
             ],

@@ -105,15 +105,20 @@ impl Heart {
     pub(super) async fn ring(self: &Rc<Self>) -> Result<()> {
         self.db().alarm_rang();
         self.wake().await?;
-        self.remind()?;
         self.resume();
+        self.remind()?;
         let until = now() + i64::try_from(WATCH.as_millis()).unwrap_or(i64::MAX);
         while !self.driver.is_idle() && now() < until {
             Delay::from(LOOK).await;
         }
         store::prune(self.db(), now())?;
         let due = self.driver.due(|line| self.is_line_alive(line), now())?;
-        match due.into_iter().chain(reminders::next(self.db())?).min() {
+        let reminder = if self.frozen_since()?.is_some() {
+            None
+        } else {
+            reminders::next(self.db())?
+        };
+        match due.into_iter().chain(reminder).min() {
             Some(at) => self.db().set_alarm_by(at.max(now())),
             None => Ok(()),
         }
@@ -140,17 +145,25 @@ impl Heart {
 
     /// Tells the reminders whose time has come; each is marked as told in the transaction that says it.
     fn remind(self: &Rc<Self>) -> Result<()> {
+        if self.frozen_since()?.is_some() {
+            return Ok(());
+        }
         for reminder in reminders::due(self.db(), now())? {
             let say = SayId(format!("reminder-{}", reminder.id));
             let text = reminder.words(now());
-            self.step_if(&reminder.conversation, |db, _| {
+            let told = self.step_if(&reminder.conversation, |db, _| {
                 let due = reminders::tell(db, reminder.id)?;
                 Ok(due.then(|| Event::Notice {
                     say: say.clone(),
                     text: text.clone(),
                     buttons: Vec::new(),
                 }))
-            })?;
+            });
+            if let Err(error) = told {
+                console_error!("reminding in {}: {error}", reminder.conversation);
+                let acts = self.driver.replace_broken(&reminder.conversation, now())?;
+                self.act(acts);
+            }
         }
         Ok(())
     }

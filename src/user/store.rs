@@ -46,19 +46,10 @@ pub(super) fn window(db: &Db, conversation: &str) -> Result<Vec<Entry>> {
         .collect()
 }
 
-/// The label of the least trusted words since the person last wrote: what a tool does then, it may do on their account.
+/// The label of the least trusted words since the turn began: what a tool does then, it may do on their account.
 pub(super) fn trust_in_view(db: &Db, conversation: &str) -> Result<Trust> {
-    let Some((first, last)) = span(db, conversation)? else {
-        return Ok(Trust::Owner);
-    };
-    let rows: Vec<Stored> = db.all(
-        "SELECT entry FROM transcript WHERE seq BETWEEN ?1 AND ?2 AND seq >= (
-           SELECT seq FROM transcript WHERE seq BETWEEN ?1 AND ?2 AND entry ->> '$.line.type' = 'person' ORDER BY seq DESC LIMIT 1)",
-        &[first.into(), last.into()],
-    )?;
     let mut trust = Trust::Owner;
-    for row in &rows {
-        let entry: Entry = serde_json::from_str(&row.entry)?;
+    for entry in since_the_turn_began(db, conversation)? {
         match entry.line {
             Line::Person { trust: label, .. } | Line::Result { trust: label, .. } => {
                 trust = trust.max(label);
@@ -67,6 +58,34 @@ pub(super) fn trust_in_view(db: &Db, conversation: &str) -> Result<Trust> {
         }
     }
     Ok(trust)
+}
+
+/// What was said and done since the turn under way began. Words that the person wrote in its middle do not begin another: behind them
+/// stand results that the model has only now read.
+pub(super) fn since_the_turn_began(db: &Db, conversation: &str) -> Result<Vec<Entry>> {
+    let mut entries = window(db, conversation)?;
+    let begun = beginning(&entries);
+    Ok(entries.split_off(begun))
+}
+
+fn beginning(entries: &[Entry]) -> usize {
+    let mut begun = 0;
+    let mut after: Option<&Line> = None; // the last line before these words that is neither the person's nor a note
+    for (at, entry) in entries.iter().enumerate() {
+        match &entry.line {
+            Line::Person { .. } => {
+                let in_the_middle =
+                    matches!(after, Some(Line::Result { .. } | Line::Person { .. }));
+                if !in_the_middle {
+                    begun = at;
+                }
+                after = Some(&entry.line);
+            }
+            Line::Agent { .. } | Line::Result { .. } => after = Some(&entry.line),
+            Line::Note { .. } => {}
+        }
+    }
+    begun
 }
 
 /// How many messages of the last day may or may not have arrived.
@@ -157,4 +176,49 @@ pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
         "DELETE FROM aside WHERE at < ?",
         &[(now - RECEIPTS_MILLIS).into()],
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::call::{CallId, Outcome, ToolName};
+
+    fn line(what: &str) -> Entry {
+        let text = what.to_owned();
+        let line = match what {
+            "result" => Line::Result {
+                call: CallId("c".into()),
+                tool: ToolName::new("files.read"),
+                outcome: Outcome::done("x"),
+                trust: Trust::Kept,
+            },
+            "agent" => Line::Agent {
+                text,
+                calls: Vec::new(),
+            },
+            "note" => Line::Note { text },
+            _ => Line::Person {
+                text,
+                quoted: None,
+                trust: Trust::Owner,
+            },
+        };
+        Entry { at: 1, line }
+    }
+
+    #[test]
+    fn words_in_the_middle_of_a_turn_do_not_begin_another() {
+        for (lines, begun) in [
+            ("", 0),
+            ("person", 0),
+            ("person agent person", 2),
+            ("person person agent", 0),
+            ("person agent result person", 0),
+            ("person agent result note person person", 0),
+            ("person agent result agent person agent result person", 4),
+        ] {
+            let entries: Vec<Entry> = lines.split_whitespace().map(line).collect();
+            assert_eq!(beginning(&entries), begun, "{lines}");
+        }
+    }
 }

@@ -34,8 +34,8 @@ impl Heart {
             return Ok(false);
         }
         let changes: Vec<Change> = self.db().all(
-            "SELECT id, tool FROM calls WHERE conversation = ?1 AND substr(id, 1, length(?2) + 1) = ?2 || '-' AND receipt IS NOT NULL
-             ORDER BY ended_at DESC, id DESC",
+            "SELECT id, tool FROM calls WHERE conversation = ?1 AND substr(id, 1, length(?2) + 1) = ?2 || '-' AND done = 1
+             ORDER BY ended_at DESC, length(id) DESC, id DESC",
             &[conversation.into(), turn.into()],
         )?;
         let calls: Vec<ToolCall> = changes

@@ -213,6 +213,39 @@ async fn the_machine_that_was_named_acts_takes_back_and_is_waited_for() {
     world.ends_well();
 }
 
+#[tokio::test]
+async fn a_yes_for_one_machine_runs_on_no_other() {
+    let world = World::start("anthropic/claude-fable").await;
+    let ada = world.owner().await;
+    let mut first = world.machine(&ada, "one").await;
+    let mut second = world.machine(&ada, "two").await;
+    world
+        .anthropic
+        .then(calls("shell.run", json!({ "argv": ["echo", "hello"] })));
+
+    ada.says("say hello at home").await;
+    let question = ada.hears("May I run this on vm?").await;
+    first.kill().await;
+    second.kill().await;
+    ada.presses_action(&question, &action(&question, "ok"))
+        .await;
+    ada.hears("vm is not connected").await;
+    let logged = second.log().len();
+    second.run();
+    second.logs(logged, &["connected to"]).await;
+    ada.says("/status").await;
+    ada.hears("vm-2 (connected)").await;
+    assert!(
+        !second.log().contains(": shell.run"),
+        "a yes for vm ran on vm-2"
+    );
+    world.anthropic.then_says("It said hello.");
+    first.run();
+    ada.hears("It said hello.").await;
+    assert!(first.log().contains(": shell.run"));
+    world.ends_well();
+}
+
 fn calls(tool: &str, arguments: Value) -> Next {
     Next::Replies(Reply {
         text: String::new(),

@@ -45,7 +45,18 @@ async fn a_panic_stops_everything_and_only_the_console_or_a_machine_ends_it() {
     ada.says("list playground").await;
     ada.hears("I am frozen since").await;
 
-    let mut page = Console::sign_in(&world.runtime.url, &spare_link).await;
+    let refused = world
+        .client
+        .post(&spare_link)
+        .send()
+        .await
+        .expect("it answers");
+    assert_eq!(
+        refused.status(),
+        403,
+        "a link from before the panic still opens"
+    );
+    let mut page = page.again().await;
     let logged = home.log().len();
     page.says("/resume").await;
     page.hears("Thawed").await;

@@ -93,7 +93,12 @@ impl Conversation {
                 at,
             } => self.finished(&call, outcome, by, at),
             Event::Wished { errand, calls, at } => self.wished(errand, calls, at),
-            Event::Waiting { call, machine, at } => self.waiting(&call, machine, at),
+            Event::Waiting {
+                call,
+                machine,
+                taken,
+                at,
+            } => self.waiting(&call, machine, taken, at),
             Event::Decided { call, decision, at } => self.decided(&call, decision, at),
             Event::Sent { say, delivery, at } => self.sent(&say, &delivery, at),
             Event::Notice { say, text, buttons } => self.notice(say, text, buttons),
@@ -229,8 +234,8 @@ impl Conversation {
                 return effects;
             }
             let done = self.errands.remove(0);
-            let text = done.words();
-            self.append(at, Line::Note { text: text.clone() });
+            let (text, note) = (done.words(), done.note());
+            self.append(at, Line::Note { text: note });
             let buttons = vec![];
             effects.push(self.send(SayId(done.name), Content::Text { text, buttons }));
         }
@@ -278,11 +283,13 @@ impl Conversation {
         self.proceed(turn, effects)
     }
 
-    fn waiting(&mut self, id: &CallId, machine: String, at: Millis) -> Vec<Effect> {
+    fn waiting(&mut self, id: &CallId, machine: String, taken: bool, at: Millis) -> Vec<Effect> {
         if let Some(errand) = self.errands.first_mut().filter(|errand| errand.runs(id)) {
             let (name, told) = (format!("{}-away", errand.name), errand.told_away);
             errand.told_away = true;
-            let away = errand.running().map(|call| words::away(&machine, call));
+            let away = errand
+                .running()
+                .map(|call| words::away(&machine, taken, call));
             return match away {
                 Some(text) if !told => {
                     let buttons = vec![];
@@ -302,13 +309,14 @@ impl Conversation {
         {
             if !turn.told_away {
                 turn.told_away = true;
-                effects.push(self.tell(&mut turn, words::away(&machine, &call), at));
+                effects.push(self.tell(&mut turn, words::away(&machine, taken, &call), at));
             }
             turn.advance(
                 id,
                 Stage::Running {
                     place,
                     away: Some(machine),
+                    taken,
                 },
             );
         }
@@ -331,7 +339,14 @@ impl Conversation {
         let mut effects = vec![];
         match decision {
             Decision::Once => {
-                turn.advance(id, Stage::Running { place, away: None });
+                turn.advance(
+                    id,
+                    Stage::Running {
+                        place,
+                        away: None,
+                        taken: false,
+                    },
+                );
                 effects.push(Effect::Run { call, place });
             }
             Decision::No => turn.finish(
@@ -409,8 +424,8 @@ impl Conversation {
             while errand.running().is_some() {
                 errand.end(&Outcome::Cancelled);
             }
-            let text = errand.words();
-            self.append(at, Line::Note { text: text.clone() });
+            let (text, note) = (errand.words(), errand.note());
+            self.append(at, Line::Note { text: note });
             let buttons = vec![];
             effects.push(self.send(SayId(errand.name), Content::Text { text, buttons }));
         }

@@ -69,6 +69,8 @@ pub enum Event {
         call: CallId,
         /// The machine's name, such as `mac-mini`.
         machine: String,
+        /// It had taken the call on before it went: whether it is done is not known.
+        taken: bool,
         /// When.
         at: Millis,
     },

@@ -355,6 +355,7 @@ impl History {
         Event::Waiting {
             call,
             machine: "mac-mini".into(),
+            taken: false,
             at: 1,
         }
     }

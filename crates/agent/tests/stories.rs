@@ -193,7 +193,7 @@ impl Player {
             }
             ["person", "has", errand, "done"] => Event::Wished {
                 errand: (*errand).to_owned(),
-                calls: self.errand(errand, text),
+                calls: calls_of(errand, text),
                 at,
             },
             ["person", how @ ..] => Event::Said {
@@ -217,6 +217,7 @@ impl Player {
             [call, "waits", "for", machine] => Event::Waiting {
                 call: self.call(call),
                 machine: (*machine).to_owned(),
+                taken: text == "it was at it",
                 at,
             },
             [say, how @ ("sent" | "refused" | "unknown")] => Event::Sent {
@@ -238,18 +239,6 @@ impl Player {
             },
             [] => panic!("there is nothing in {line:?}"),
         }
-    }
-
-    /// The calls of an errand, which a story names by the errand and a number.
-    fn errand(&mut self, errand: &str, text: &str) -> Vec<ToolCall> {
-        let named = wishes(text).into_iter().enumerate();
-        named
-            .map(|(n, wish)| ToolCall {
-                id: CallId(format!("{errand}-{}", n + 1)),
-                tool: wish.tool,
-                arguments: wish.arguments.expect("an errand's arguments are JSON"),
-            })
-            .collect()
     }
 
     fn ask(&self, n: &str) -> AskId {
@@ -452,6 +441,18 @@ fn reply(how: &str, text: &str) -> Reply {
         stop,
         usage: Usage::default(),
     }
+}
+
+/// The calls of an errand, which a story names by the errand and a number.
+fn calls_of(errand: &str, text: &str) -> Vec<ToolCall> {
+    let named = wishes(text).into_iter().enumerate();
+    named
+        .map(|(n, wish)| ToolCall {
+            id: CallId(format!("{errand}-{}", n + 1)),
+            tool: wish.tool,
+            arguments: wish.arguments.expect("an errand's arguments are JSON"),
+        })
+        .collect()
 }
 
 fn wishes(text: &str) -> Vec<Wish> {

@@ -1,9 +1,11 @@
 //! Calls for the home machines: kept in rows, ordered from a machine that is there, until they have ended or are too late.
 
+use crate::outbox::{What, to_say};
 use crate::rows::{HomeCall, Millis, Rows};
 use crate::step::{News, awaits};
 use crate::{Act, Driver, Line};
-use agent::Event;
+use agent::event::Decision;
+use agent::{Conversation, Event};
 use protocol::call::{CallId, Outcome, ToolCall};
 
 /// How long a call waits for its machine: a day. What was wished for before that may not be meant any more.
@@ -31,6 +33,15 @@ pub enum Where {
     Nowhere,
 }
 
+/// What a yes was to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Agreed {
+    /// To the call as it stands, on this machine where one is known.
+    On(Option<String>),
+    /// To something else; this is what the model reads.
+    ToSomethingElse(String),
+}
+
 impl<R: Rows> Driver<R> {
     /// Orders a call from the machine that `find` names, or has it wait. `find` is told which machine the call was once ordered from:
     /// then no other will do. The order is in the rows before it is an act.
@@ -53,7 +64,7 @@ impl<R: Rows> Driver<R> {
                 let outcome = too_late(row.bridge.as_ref());
                 return ended(rows, row, None, outcome, now);
             }
-            match find(row.bridge.as_deref())? {
+            match find(row.bridge.as_deref().or(row.meant.as_deref()))? {
                 Where::Here(line) if row.session.as_ref() == Some(&line.session) => {
                     Ok(News::default()) // ordered over this very connection
                 }
@@ -63,8 +74,12 @@ impl<R: Rows> Driver<R> {
                         rows.put_call(&row)?;
                     }
                     rows.wake_by(row.at + WAIT_MILLIS)?;
-                    let (call, machine, at) = (call.id.clone(), name, now);
-                    Ok(News::of(Event::Waiting { call, machine, at }))
+                    Ok(News::of(Event::Waiting {
+                        call: call.id.clone(),
+                        machine: name,
+                        taken: row.bridge.is_some(),
+                        at: now,
+                    }))
                 }
                 Where::Nowhere => {
                     let outcome = not_done(row.bridge.as_ref(), NO_MACHINE, GONE);
@@ -94,6 +109,40 @@ impl<R: Rows> Driver<R> {
             let outcome = not_done(row.bridge.as_ref(), reason, &perhaps);
             ended(rows, row, None, outcome, now)
         })
+    }
+
+    /// The person's yes to a call: it counts for the machine that they were asked about. `judge` looks at the open call and names that
+    /// machine, or says why the yes does not count. False if the question is open no more, or the yes was to something else.
+    pub fn agreed(
+        &self,
+        conversation: &str,
+        call: &CallId,
+        judge: impl Fn(&ToolCall) -> Result<Agreed, R::Error>,
+        now: Millis,
+    ) -> Result<(bool, Vec<Act>), R::Error> {
+        let mut counts = false;
+        let acts = self.save(conversation, now, |rows, machine| {
+            let Some(open) = question(machine, call) else {
+                return Ok(News::default());
+            };
+            let (call, at) = (call.clone(), now);
+            Ok(News::of(match judge(&open)? {
+                Agreed::On(meant) => {
+                    counts = true;
+                    let row = wished(conversation, &open, now);
+                    rows.put_call(&HomeCall { meant, ..row })?;
+                    let decision = Decision::Once;
+                    Event::Decided { call, decision, at }
+                }
+                Agreed::ToSomethingElse(reason) => Event::Finished {
+                    call,
+                    outcome: Outcome::denied(reason),
+                    by: None,
+                    at,
+                },
+            }))
+        })?;
+        Ok((counts, acts))
     }
 
     /// A call that has no end yet.
@@ -148,6 +197,14 @@ impl<R: Rows> Driver<R> {
     }
 }
 
+/// The call that an open question is about.
+pub fn question(machine: &Conversation, call: &CallId) -> Option<ToolCall> {
+    to_say(machine).find_map(|(_, what)| match what {
+        What::Question(open) if open.id == *call => Some(open),
+        What::Question(_) | What::Said(_) => None,
+    })
+}
+
 /// Inside a transaction: a call is called off.
 pub(crate) fn called_off<R: Rows>(
     rows: &R,
@@ -164,13 +221,15 @@ pub(crate) fn called_off<R: Rows>(
     Ok(line.map(|line| Act::CallOff { call, line }))
 }
 
-fn wished(conversation: &str, call: &ToolCall, now: Millis) -> HomeCall {
+pub(crate) fn wished(conversation: &str, call: &ToolCall, now: Millis) -> HomeCall {
     HomeCall {
         call: call.clone(),
         conversation: conversation.to_owned(),
+        meant: None,
         bridge: None,
         session: None,
         receipt: None,
+        done: false,
         at: now,
         ended_at: None,
     }
@@ -211,8 +270,10 @@ fn ended<R: Rows>(
 ) -> Result<News, R::Error> {
     let (call, at) = (row.call.id.clone(), now);
     let ended_at = Some(now);
+    let done = matches!(outcome, Outcome::Done { .. });
     rows.put_call(&HomeCall {
         receipt,
+        done,
         ended_at,
         ..row
     })?;

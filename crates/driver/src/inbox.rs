@@ -80,7 +80,7 @@ impl<R: Rows> Driver<R> {
     }
 
     /// Puts a conversation that cannot be read out of the way, if that is what it is, and says so in a fresh one.
-    pub(crate) fn replace_broken(&self, id: &str, now: Millis) -> Result<Vec<Act>, R::Error> {
+    pub fn replace_broken(&self, id: &str, now: Millis) -> Result<Vec<Act>, R::Error> {
         let acts = self.rows().transaction(|rows| {
             if !put_away_if_broken(rows, id, now)? {
                 return Ok(vec![]);

@@ -20,7 +20,7 @@ mod rows;
 mod step;
 
 pub use act::{Act, Line};
-pub use home::{HERE_MILLIS, NO_MACHINE, WAIT_MILLIS, Where};
+pub use home::{Agreed, HERE_MILLIS, NO_MACHINE, WAIT_MILLIS, Where, question};
 pub use outbox::{Answer, Consent, DOUBT, Outside, Parcel, SHORT_WAIT_MILLIS, Was, What};
 pub use resume::{BACKSTOP_MILLIS, TRIES};
 pub use rows::{Delivery, HomeCall, Kept, Rows, Sending, SendingState, Spent, Waiting};

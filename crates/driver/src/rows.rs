@@ -94,12 +94,16 @@ pub struct HomeCall {
     pub call: ToolCall,
     /// For which conversation.
     pub conversation: String,
+    /// The machine that the person was asked about, where they were asked: no other may run it.
+    pub meant: Option<String>,
     /// The machine from which it was ordered: no other may run it, and it is not known to have run.
     pub bridge: Option<String>,
     /// The session over which it was last ordered.
     pub session: Option<String>,
     /// The machine's signed account of its end.
     pub receipt: Option<String>,
+    /// Whether that says that it was done.
+    pub done: bool,
     /// When it was wished for.
     pub at: Millis,
     /// When it ended or was called off.

@@ -93,7 +93,11 @@ impl Link {
             let found = query
                 .split('&')
                 .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
-            found.filter(|value| !value.is_empty()).ok_or(Refused::Link)
+            // A link that was broken into two lines on its way is not the one that was made.
+            let whole = |value: &&str| {
+                !value.is_empty() && value.bytes().all(|byte| byte.is_ascii_graphic())
+            };
+            found.filter(whole).ok_or(Refused::Link)
         };
         let address = Base64::decode_to_vec(part("u")?, None).map_err(|_| Refused::Link)?;
         let worker = String::from_utf8(address).map_err(|_| Refused::Link)?;
@@ -269,6 +273,10 @@ mod tests {
             Link::parse("bernard://pair?u=&p=1&s=2&f=3"),
             Err(Refused::Link)
         );
+        for broken in [" ", "\n", "\u{b}"] {
+            let text = format!("{link}{broken}rest");
+            assert_eq!(Link::parse(&text), Err(Refused::Link), "{broken:?}");
+        }
     }
 
     #[test]

@@ -114,7 +114,7 @@ pub fn check<C: DeserializeOwned>(
     token: &str,
     now: i64,
 ) -> Result<Checked<C>, Refused> {
-    if !has_plain_header(token) {
+    if !has_plain_header(kind, token) {
         return Err(Refused::Loose("header"));
     }
     let options = strict(kind, binding, now);
@@ -183,15 +183,15 @@ fn canonical(value: &Value) -> String {
     }
 }
 
-/// Whether the header names algorithm, kind and key, and nothing else: no address of keys, no key of its own, no extension.
-fn has_plain_header(token: &str) -> bool {
+/// Whether the header names algorithm, kind and key, and nothing else: no address of keys, no key of its own, no extension. The kind is
+/// compared here because jwt-simple takes it in any case.
+fn has_plain_header(kind: Kind, token: &str) -> bool {
     let header = token.split('.').next().unwrap_or_default();
     let bytes = Base64::decode_to_vec(header, None).unwrap_or_default();
     let header: Map<String, Value> = serde_json::from_slice(&bytes).unwrap_or_default();
     header.len() == 3
-        && ["alg", "typ", "kid"]
-            .iter()
-            .all(|name| header.contains_key(*name))
+        && ["alg", "kid"].iter().all(|name| header.contains_key(*name))
+        && header.get("typ").is_some_and(|typ| typ == kind.name())
 }
 
 fn strict(kind: Kind, binding: Binding<'_>, now: i64) -> VerificationOptions {
@@ -281,6 +281,14 @@ mod tests {
 
         /// A token by the same key with claims of the test's own making: what a lenient issuer might send.
         fn loose(&self, change: impl FnOnce(&mut jwt_simple::prelude::JWTClaims<Value>)) -> String {
+            self.typed("warrant+jwt", change)
+        }
+
+        fn typed(
+            &self,
+            typ: &str,
+            change: impl FnOnce(&mut jwt_simple::prelude::JWTClaims<Value>),
+        ) -> String {
             let mut claims = Claims::with_custom_claims(
                 json!({"words": "go"}),
                 Duration::from_secs(LIFE_SECONDS),
@@ -297,7 +305,7 @@ mod tests {
                 .unwrap()
                 .with_key_id(&self.issuer.0);
             let options = HeaderOptions {
-                signature_type: Some("warrant+jwt".into()),
+                signature_type: Some(typ.into()),
                 content_type: None,
             };
             pair.sign_with_options(claims, &options).unwrap()
@@ -411,6 +419,10 @@ mod tests {
             "no id"
         );
         assert!(
+            pair.check(&pair.typed("Warrant+JWT", |_| ()), NOW).is_err(),
+            "a kind in capitals"
+        );
+        assert!(
             pair.check(
                 &pair.loose(|claims| claims.custom = json!({"words": "go", "approved": true})),
                 NOW
@@ -444,5 +456,20 @@ mod tests {
             call_hash(&ToolName::new("files.list"), &one)
         );
         assert_ne!(call_hash(&tool, &one), call_hash(&tool, &json!({})));
+    }
+
+    #[test]
+    fn a_call_has_one_hash_at_both_ends_whatever_its_numbers() {
+        let tool = ToolName::new("shell.run");
+        for n in 1..2_000_u32 {
+            let arguments =
+                json!({"x": f64::from(n) * 15_321.7 / 7.0, "y": 1.1_f64.powi(-100) / f64::from(n)});
+            let there: Value = serde_json::from_str(&arguments.to_string()).unwrap();
+            assert_eq!(
+                call_hash(&tool, &there),
+                call_hash(&tool, &arguments),
+                "{arguments}"
+            );
+        }
     }
 }

@@ -9,6 +9,7 @@ use protocol::tools::Grade;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A change of policy.toml that its owner has not agreed to yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,6 +191,12 @@ impl Policy {
             Sandbox::None => "sandbox = \"none\"\n\n",
         }
         .to_owned();
+        let span = |name: &str, span: Duration| format!("{name} = \"{}s\"\n", span.as_secs());
+        text.insert_str(0, &span("approvals", self.approvals));
+        text.push_str("[limits]\n");
+        text.push_str(&span("foreground", self.limits.foreground));
+        text.push_str(&span("background", self.limits.background));
+        text.push('\n');
         for root in &self.roots {
             text.push_str(&root_text(
                 &root.name,

@@ -139,7 +139,7 @@ pub(super) fn parse(text: &str, home: &Path, programs: &Programs) -> Result<Poli
 fn span(text: &str) -> Result<Duration, String> {
     let wrong = || {
         format!(
-            "'{text}' is no length of time; write such as \"30m\", from \"1s\" to \"24h\""
+            "'{text}' is no time that a question can stay open; write such as \"30m\", from \"1s\" to \"24h\""
         )
     };
     let unit = match text.chars().last() {
@@ -188,7 +188,13 @@ fn checked(
         (&mut policy.limits.background, &raw.limits.background),
     ] {
         if let Some(written) = written {
-            *limit = span(written.get_ref()).map_err(|why| (written.span().start, why))?;
+            let text = written.get_ref();
+            *limit = span(text).map_err(|_| {
+                let why = format!(
+                    "'{text}' is no time that a command can take; write such as \"10m\", from \"1s\" to \"24h\""
+                );
+                (written.span().start, why)
+            })?;
         }
     }
     for root in &raw.root {

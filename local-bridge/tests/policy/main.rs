@@ -4,6 +4,5 @@
 mod corpus;
 mod edit;
 mod file;
-mod fuzz;
 mod programs;
 mod world;

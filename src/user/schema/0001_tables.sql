@@ -90,15 +90,17 @@ CREATE TABLE sendings (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX sendings_held ON sendings (next_at) WHERE state = 'held';
 
--- Calls for the home machines. `session` is the one over which it was last ordered.
+-- Calls for the home machines. `meant` is the one that the person was asked about; `session` the one over which it was last ordered.
 CREATE TABLE calls (
   id           TEXT PRIMARY KEY,
   conversation TEXT NOT NULL,
   tool         TEXT NOT NULL,
   arguments    TEXT NOT NULL,
+  meant        TEXT,
   bridge       TEXT,
   session      TEXT,
   receipt      TEXT,
+  done         INTEGER NOT NULL,
   at           INTEGER NOT NULL,
   ended_at     INTEGER
 ) STRICT, WITHOUT ROWID;

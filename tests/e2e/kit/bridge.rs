@@ -2,7 +2,6 @@
 
 use super::person::PATIENCE;
 use super::runtime::{append, kill_group};
-use super::tunnel::Tunnel;
 use protocol::pairing::Link;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
@@ -94,14 +93,8 @@ impl Machine {
             .expect("the policy can be added to");
     }
 
-    /// Pairs with the link that the chat showed, by way of `tunnel` where there is one.
-    pub(crate) async fn pair(&self, link: &str, tunnel: Option<&Tunnel>) -> Paired {
-        self.pair_at(link, tunnel.map(|tunnel| tunnel.url.as_str()))
-            .await
-    }
-
     /// Pairs with the link that the chat showed, at this address where there is one.
-    pub(crate) async fn pair_at(&self, link: &str, address: Option<&str>) -> Paired {
+    pub(crate) async fn pair(&self, link: &str, address: Option<&str>) -> Paired {
         let mut link = Link::parse(link).expect("the chat shows a pairing link");
         if let Some(address) = address {
             address.clone_into(&mut link.worker);
@@ -153,8 +146,8 @@ impl Machine {
 
     /// Ends the bridge at once, as a power cut would.
     pub(crate) async fn kill(&mut self) {
+        self.end();
         if let Some(mut child) = self.child.take() {
-            end(&child);
             child
                 .wait()
                 .await
@@ -191,6 +184,12 @@ impl Machine {
         );
     }
 
+    fn end(&self) {
+        if let Some(id) = self.process() {
+            kill_group(id);
+        }
+    }
+
     fn log_path(&self) -> PathBuf {
         self.home.join("bridge.log")
     }
@@ -204,15 +203,7 @@ impl Machine {
 
 impl Drop for Machine {
     fn drop(&mut self) {
-        if let Some(child) = &self.child {
-            end(child);
-        }
-    }
-}
-
-fn end(child: &Child) {
-    if let Some(id) = child.id() {
-        kill_group(id);
+        self.end();
     }
 }
 

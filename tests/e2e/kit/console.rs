@@ -15,6 +15,8 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 #[derive(Debug)]
 pub(crate) struct Console {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
+    worker: String,
+    session: String,
 }
 
 impl Console {
@@ -46,6 +48,15 @@ impl Console {
             );
         }
         let session = cookie.split(';').next().expect("a split has a first part");
+        Self::live(worker, session).await
+    }
+
+    /// The same browser, with a new socket.
+    pub(crate) async fn again(&self) -> Self {
+        Self::live(&self.worker, &self.session).await
+    }
+
+    async fn live(worker: &str, session: &str) -> Self {
         let address = format!("{}/console/live", worker.replacen("http", "ws", 1));
         let mut request = address.into_client_request().expect("an address");
         request
@@ -57,7 +68,11 @@ impl Console {
         let (socket, _) = connect_async(request)
             .await
             .expect("the console's socket opens");
-        Self { socket }
+        Self {
+            socket,
+            worker: worker.to_owned(),
+            session: session.to_owned(),
+        }
     }
 
     /// Writes something.

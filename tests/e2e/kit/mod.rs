@@ -66,24 +66,17 @@ impl World {
 
     /// The same, with these variables and secrets unset.
     pub(crate) async fn start_without(model: &str, unset: &[&str]) -> Self {
-        Self::start_as(model, unset, &[]).await
+        Self::start_as(model, unset, &[], None).await
     }
 
     /// The same as at first, with these variables set as well.
     pub(crate) async fn start_with(model: &str, set: &[(&str, &str)]) -> Self {
-        Self::start_as(model, &[], set).await
+        Self::start_as(model, &[], set, None).await
     }
 
-    /// The same as at first, with a second Worker (its one module) on the same runtime, at `/beside/`.
-    pub(crate) async fn start_beside(model: &str, beside: &Path) -> Self {
-        Self::start_all(model, &[], &[], Some(beside)).await
-    }
-
-    async fn start_as(model: &str, unset: &[&str], set: &[(&str, &str)]) -> Self {
-        Self::start_all(model, unset, set, None).await
-    }
-
-    async fn start_all(
+    /// The same as at first, with some variables unset and others set, and a second Worker (its one module) on the same runtime, at
+    /// `/beside/`.
+    pub(crate) async fn start_as(
         model: &str,
         unset: &[&str],
         set: &[(&str, &str)],
@@ -172,11 +165,7 @@ impl World {
         name: &str,
         tunnel: &Tunnel,
     ) -> Machine {
-        let mut machine = Machine::new(self.folder.path(), name);
-        self.pair(person, &machine, Some(tunnel)).await;
-        machine.run();
-        machine.logs(0, &["connected to"]).await;
-        machine
+        self.machine_at(person, name, &tunnel.url).await
     }
 
     /// The same, with something of the test's own at `address` between bridge and Worker.
@@ -187,16 +176,15 @@ impl World {
         address: &str,
     ) -> Machine {
         let mut machine = Machine::new(self.folder.path(), name);
-        let question = self.asks_to_pair_at(person, &machine, Some(address)).await;
-        person.presses(&question, "match").await;
+        self.pair(person, &machine, Some(address)).await;
         machine.run();
         machine.logs(0, &["connected to"]).await;
         machine
     }
 
     /// Pairs as a person does: a link from the chat, six words at both ends, a yes.
-    async fn pair(&self, person: &Person<'_>, machine: &Machine, tunnel: Option<&Tunnel>) {
-        let question = self.asks_to_pair(person, machine, tunnel).await;
+    async fn pair(&self, person: &Person<'_>, machine: &Machine, address: Option<&str>) {
+        let question = self.asks_to_pair_at(person, machine, address).await;
         person.presses(&question, "match").await;
     }
 
@@ -231,7 +219,7 @@ impl World {
                 .expect("a pairing link")
                 .secret,
         );
-        let paired = machine.pair_at(&link, address).await;
+        let paired = machine.pair(&link, address).await;
         assert_eq!(
             paired.words.split_whitespace().count(),
             6,

@@ -82,11 +82,6 @@ impl Runtime {
             .await;
     }
 
-    /// The process group that the runtime is in.
-    pub(crate) async fn group(&self) -> Option<u32> {
-        self.process.lock().await.child.id()
-    }
-
     /// The ids of all objects that exist.
     pub(crate) async fn objects(&self) -> Vec<Value> {
         self.ask(json!({"cmd": "objects"})).await["objects"]

@@ -8,10 +8,6 @@ use protocol::call::{CallId, Outcome, ToolName};
 use std::cell::RefCell;
 use std::rc::Rc;
 
-/// Whether the disk may refuse to note a call's end while the bridge lives on. The bridge does not yet get over that before it is
-/// started anew: the call counts as running until then.
-const ENDS_CAN_BE_REFUSED: bool = false;
-
 /// Why a machine's records cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Hitch {
@@ -54,16 +50,6 @@ impl Paper {
 
     fn write<T>(&self, write: impl FnOnce(&mut Vec<Note>) -> T) -> Result<T, Hitch> {
         self.write_with(self.weather.fate_of_write(), write)
-    }
-
-    /// A write that the disk does not refuse, although the bridge may die of it.
-    fn write_or_die<T>(&self, write: impl FnOnce(&mut Vec<Note>) -> T) -> Result<T, Hitch> {
-        match self.weather.fate_of_write() {
-            Write::Refused => self.write_with(Write::Kept, write),
-            fate @ (Write::Kept | Write::CrashBefore | Write::CrashAfter) => {
-                self.write_with(fate, write)
-            }
-        }
     }
 
     fn write_with<T>(
@@ -148,11 +134,7 @@ impl Records for Paper {
             }
             Some(ended)
         };
-        if ENDS_CAN_BE_REFUSED {
-            self.write(note)
-        } else {
-            self.write_or_die(note)
-        }
+        self.write(note)
     }
 
     fn forget(&mut self, call: &CallId) -> Result<(), Hitch> {

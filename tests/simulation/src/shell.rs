@@ -275,10 +275,11 @@ impl World {
             return false;
         };
         let now = self.weather.now();
-        let told = self
-            .instance
-            .as_ref()
-            .map(|instance| instance.driver.came_home(call, &outcome, "receipt", "home", now));
+        let told = self.instance.as_ref().map(|instance| {
+            instance
+                .driver
+                .came_home(call, &outcome, "receipt", "home", now)
+        });
         let failed = matches!(told, Some(Err(Trouble::Failed(_))));
         if failed && self.weather.has(Fault::AcknowledgesLostResult) {
             self.send(home, Down::Acknowledged(call.clone()));

@@ -1,10 +1,14 @@
 //! What the person does themselves, by a button and without the model: calls, one after the other, and then word of what came of them.
 
+use super::words;
 use crate::policy::{self, Verdict};
 use crate::tool;
 use protocol::call::{CallId, Outcome, ToolCall};
 use protocol::tools::Place;
 use serde::{Deserialize, Serialize};
+
+/// How much of what a call brings is told, in characters.
+const TOLD: usize = 1_000;
 
 /// Some calls in order. The first that is left runs; what it changes, the next may build on.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,6 +19,8 @@ pub(super) struct Errand {
     left: Vec<ToolCall>,
     /// What came of the rest, a line each.
     told: Vec<String>,
+    /// How many of them were done.
+    done: u32,
     /// The person knows that the machine is away.
     pub(super) told_away: bool,
 }
@@ -25,6 +31,7 @@ impl Errand {
             name,
             left: calls,
             told: vec![],
+            done: 0,
             told_away: false,
         }
     }
@@ -60,7 +67,10 @@ impl Errand {
         }
         let call = self.left.remove(0);
         self.told.push(match outcome {
-            Outcome::Done { text, .. } => text.clone(),
+            Outcome::Done { text, .. } => {
+                self.done += 1;
+                tool::shorten(text, TOLD)
+            }
             Outcome::Failed { reason } | Outcome::Denied { reason } => {
                 format!("`{}` was not done: {reason}", tool::brief(&call))
             }
@@ -76,6 +86,20 @@ impl Errand {
 
     /// What the person reads at its end.
     pub(super) fn words(&self) -> String {
-        self.told.join("\n")
+        words::unproven(&self.told.join("\n"))
+    }
+
+    /// What the model reads of it: a machine's words have no place among its own.
+    pub(super) fn note(&self) -> String {
+        let count = self.told.len();
+        format!(
+            "The person pressed a button; of its {count} {} at home, {} done.",
+            if count == 1 { "action" } else { "actions" },
+            match self.done {
+                0 => "none was".to_owned(),
+                1 => "1 was".to_owned(),
+                done => format!("{done} were"),
+            }
+        )
     }
 }

@@ -19,6 +19,9 @@ pub(super) const MAX_STEPS: u32 = 40;
 /// How many calls of one reply run; more than this at once is no plan.
 const MAX_CALLS: usize = 16;
 
+/// How deep a call's arguments may be nested. What keeps and carries them wraps them further, and no reader of JSON goes below 128.
+const MAX_DEPTH: usize = 64;
+
 /// How often an empty answer is asked for again.
 const MAX_RETRIES: u32 = 2;
 
@@ -82,7 +85,13 @@ pub(super) enum Stage {
     /// The person is asked.
     Asking { place: Place },
     /// It runs, or waits for its machine.
-    Running { place: Place, away: Option<String> },
+    Running {
+        place: Place,
+        away: Option<String>,
+        /// The machine had taken it on before it went.
+        #[serde(default)]
+        taken: bool,
+    },
     /// Its file is on the way to the person.
     Sending {
         say: SayId,
@@ -188,6 +197,9 @@ impl Turn {
         let name_one = |(n, wish): (usize, Wish)| {
             let id = CallId(format!("{}-{}-{}", self.name, self.step, n + 1));
             let (arguments, problem) = match wish.arguments {
+                Ok(deep) if !fits(&deep, MAX_DEPTH) => {
+                    (json!({}), Some(words::DEEP_ARGUMENTS.to_owned()))
+                }
                 Ok(Value::Object(fields)) => (Value::Object(fields), None),
                 Ok(Value::Null) => (json!({}), None),
                 Ok(other) => (json!({}), Some(words::bad_arguments(&other.to_string()))),
@@ -231,7 +243,14 @@ impl Turn {
         }
         match policy::judge(&call) {
             Verdict::Run(place) => {
-                self.open(call.clone(), Stage::Running { place, away: None });
+                self.open(
+                    call.clone(),
+                    Stage::Running {
+                        place,
+                        away: None,
+                        taken: false,
+                    },
+                );
                 Some(Effect::Run { call, place })
             }
             Verdict::Ask(place) => {
@@ -381,10 +400,13 @@ impl Turn {
         for open in self.calls_mut() {
             let (tally, outcome) = match &open.stage {
                 Stage::Ended { .. } => continue,
-                Stage::Asking { .. } | Stage::Running { away: Some(_), .. } => {
-                    (&mut off.not_done, Outcome::Cancelled)
-                }
-                Stage::Running { away: None, .. } => (&mut off.under_way, Outcome::Cancelled),
+                Stage::Asking { .. }
+                | Stage::Running {
+                    away: Some(_),
+                    taken: false,
+                    ..
+                } => (&mut off.not_done, Outcome::Cancelled),
+                Stage::Running { .. } => (&mut off.under_way, Outcome::Cancelled),
                 Stage::Sending { .. } => (
                     &mut off.under_way,
                     Outcome::Interrupted {
@@ -498,5 +520,15 @@ fn warned(outcome: Outcome) -> Outcome {
             reason: reason + WARNING,
         },
         Outcome::Cancelled => Outcome::Cancelled,
+    }
+}
+
+/// Whether a value is nested no deeper than so many levels.
+fn fits(value: &Value, levels: usize) -> bool {
+    let inside = |inner: &Value| levels > 0 && fits(inner, levels - 1);
+    match value {
+        Value::Array(items) => items.iter().all(inside),
+        Value::Object(fields) => fields.values().all(inside),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => true,
     }
 }

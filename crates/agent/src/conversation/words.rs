@@ -91,7 +91,13 @@ pub(super) fn stopped(done: &Tally, under_way: &Tally, not_done: &Tally) -> Stri
 }
 
 /// Told once a turn when a call's machine is away.
-pub(super) fn away(machine: &str, call: &ToolCall) -> String {
+pub(super) fn away(machine: &str, taken: bool, call: &ToolCall) -> String {
+    if taken {
+        return format!(
+            "{machine} went away while it was at {}; I'll tell you how that ended when it is back.",
+            code(call)
+        );
+    }
     format!(
         "{machine} is not connected; I'll do {} when it is back.",
         code(call)
@@ -167,6 +173,9 @@ pub(super) fn unproven(text: &str) -> String {
     };
     text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
+
+/// What the model reads when a call's arguments are nested deeper than they could be kept.
+pub(super) const DEEP_ARGUMENTS: &str = "the arguments are nested too deeply";
 
 /// What the model reads when a call's arguments are no JSON object.
 pub(super) fn bad_arguments(raw: &str) -> String {

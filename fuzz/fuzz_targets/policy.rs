@@ -1,0 +1,6 @@
+//! Texts of policy.toml.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| fuzz::held(fuzz::law::policy(bytes)));

@@ -1,0 +1,6 @@
+//! Server-sent events, cut anywhere.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| fuzz::held(fuzz::edges::sse(bytes)));

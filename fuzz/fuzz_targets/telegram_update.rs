@@ -1,0 +1,6 @@
+//! Telegram's updates.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| fuzz::held(fuzz::edges::telegram_update(bytes)));

@@ -25,6 +25,9 @@ const SHOWN_WHOLE: usize = 2_000;
 /// How much of each end of a longer one is shown, in characters.
 const SHOWN_END: usize = 500;
 
+/// What is said of letters that a person can take for others.
+const NOT_ASCII: &str = "some characters are not ASCII; one can look like another";
+
 /// A call that waits for its owner's yes at home.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Held {
@@ -246,6 +249,25 @@ impl Held {
         sha256_hex(bound.to_string().as_bytes())
     }
 
+    /// Whether what is shown leaves out some of what would run, so that a yes to it would be one to something unseen.
+    pub fn is_cut(&self) -> bool {
+        !long_texts(&self.call).is_empty()
+    }
+
+    /// All that would run: what is shown and, of each text that it cuts, every character.
+    pub fn whole(&self) -> String {
+        let mut text = self.shown.clone();
+        for (name, long) in long_texts(&self.call) {
+            let told = literal(&json!(long).to_string());
+            write!(text, "\n\nall of {}:\n{told}", literal(name))
+                .expect("a String takes all that is written");
+        }
+        if self.shown.is_ascii() && !text.is_ascii() {
+            write!(text, "\n\nnote: {NOT_ASCII}").expect("a String takes all that is written");
+        }
+        text
+    }
+
     /// For how many minutes it is still open, begun ones counted whole.
     pub fn minutes_left(&self, now: i64) -> u32 {
         minutes(self.expires_at - now)
@@ -282,11 +304,7 @@ fn shown(call: &ToolCall, command: Option<&[String]>, policy: &Policy, machine: 
         }
     }
     if !text.is_ascii() {
-        line(
-            &mut text,
-            "note",
-            "some characters are not ASCII; one can look like another",
-        );
+        line(&mut text, "note", NOT_ASCII);
     }
     text.truncate(text.trim_end().len());
     text
@@ -299,7 +317,7 @@ fn line(text: &mut String, name: &str, value: &str) {
 /// One argument, whole; of a long text its ends. Words of a command are never cut.
 fn argument(text: &mut String, name: &str, value: &Value) {
     match value {
-        Value::String(long) if long.chars().count() > SHOWN_WHOLE => {
+        Value::String(long) if is_long(long) => {
             let characters: Vec<char> = long.chars().collect();
             let begin: String = characters[..SHOWN_END].iter().collect();
             let end: String = characters[characters.len() - SHOWN_END..].iter().collect();
@@ -319,6 +337,30 @@ fn argument(text: &mut String, name: &str, value: &Value) {
         | Value::Array(_)
         | Value::Object(_)) => line(text, name, &literal(&whole.to_string())),
     }
+}
+
+/// The texts of a call that are shown by their ends alone, with their arguments' names.
+fn long_texts(call: &ToolCall) -> Vec<(&str, &str)> {
+    let arguments: Vec<(&str, &Value)> = match &call.arguments {
+        Value::Object(arguments) => arguments
+            .iter()
+            .map(|(name, value)| (name.as_str(), value))
+            .collect(),
+        other @ (Value::Null
+        | Value::Bool(_)
+        | Value::Number(_)
+        | Value::String(_)
+        | Value::Array(_)) => vec![("arguments", other)],
+    };
+    let texts = arguments.into_iter().filter_map(|(name, value)| {
+        let text = value.as_str().filter(|text| is_long(text))?;
+        Some((name, text))
+    });
+    texts.collect()
+}
+
+fn is_long(text: &str) -> bool {
+    text.chars().count() > SHOWN_WHOLE
 }
 
 /// Text in which nothing can hide: control and format characters, marks of direction, and spaces that are none, as escapes.
@@ -485,10 +527,11 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_is_shown_by_its_ends_its_length_and_its_hash() {
+    fn a_long_text_is_shown_by_its_ends_its_length_and_its_hash_and_counts_as_cut() {
         let world = World::new();
         let long = format!("{}{}", "b".repeat(3_000), "e".repeat(3_000));
-        let shown = world.held(json!({"path": "docs/a", "text": long})).shown;
+        let held = world.held(json!({"path": "docs/a", "text": long}));
+        let shown = held.shown.clone();
         let told = format!(
             "text: 6000 bytes, SHA-256 {}, from \"{}\" to \"{}\"",
             sha256_hex(long.as_bytes()),
@@ -496,5 +539,22 @@ mod tests {
             "e".repeat(500)
         );
         assert_eq!(shown.lines().last(), Some(told.as_str()));
+        assert!(held.is_cut());
+        let whole = format!("{shown}\n\nall of text:\n\"{long}\"");
+        assert_eq!(held.whole(), whole);
+        let brief = world.held(json!({"path": "docs/a", "text": "x".repeat(2_000)}));
+        assert!(!brief.is_cut());
+        assert_eq!(brief.whole(), brief.shown);
+    }
+
+    #[test]
+    fn what_lies_in_the_middle_of_a_long_text_is_part_of_the_whole_and_hides_nothing() {
+        let world = World::new();
+        let edge = "x".repeat(1_500);
+        let held = world.held(json!({"text": format!("{edge}\u{202e}\n\u{430}{edge}")}));
+        let middle = "x\\u{202e}\\n\u{430}x";
+        assert!(!held.shown.contains(middle));
+        assert!(held.whole().contains(middle));
+        assert!(held.whole().ends_with(NOT_ASCII), "{}", held.whole());
     }
 }

@@ -20,6 +20,12 @@ const MAX_QUEUED: usize = 64;
 /// How many calls may wait for a yes at home; a person who is asked more often than that no longer reads.
 const MAX_HELD: usize = 16;
 
+/// How many new questions an hour may bring, however fast the ones before are answered or called off.
+const MAX_ASKED: usize = 30;
+
+/// The hour in which they are counted.
+const ASKED_MILLIS: i64 = 60 * 60 * 1000;
+
 /// How long an acknowledged call is still known. The Worker gives up on a call long before.
 const KEPT_MILLIS: i64 = 8 * 24 * 60 * 60 * 1000;
 
@@ -38,6 +44,8 @@ pub struct Calls<J> {
     queue: VecDeque<Asked>,
     /// Calls may wait for a yes at home.
     holds: bool,
+    /// When the new questions of the last hour were asked.
+    asked: VecDeque<i64>,
     attempts: u64,
     /// Ends that the records refused to take; they are noted before the next session begins.
     unnoted: Vec<Unnoted>,
@@ -185,12 +193,14 @@ impl<J: Records> Calls<J> {
                 records.end(&call, &Outcome::Interrupted { reason }, "", now)?;
             }
         }
+        let asked = records.held()?;
         Ok(Self {
             records,
             connected: false,
             running: HashMap::new(),
             queue: VecDeque::new(),
             holds: true, // the process before may have left some
+            asked: asked.iter().map(|held| held.opened_at).collect(),
             attempts: 0,
             unnoted: Vec::new(),
         })
@@ -316,7 +326,15 @@ impl<J: Records> Calls<J> {
                 );
                 return self.end_unrun(&asked, &full, now);
             }
-            return self.hold(held.as_ref().clone());
+            if !self.may_ask(now) {
+                let often = Outcome::failed(
+                    "this machine has asked for 30 yeses at home within an hour and asks for no more; try later",
+                );
+                return self.end_unrun(&asked, &often, now);
+            }
+            let actions = self.hold(held.as_ref().clone())?;
+            self.asked.push_back(now);
+            return Ok(actions);
         }
         if self.queue.len() >= MAX_QUEUED {
             let full = Outcome::failed("too many calls are waiting on this machine; try later");
@@ -324,6 +342,14 @@ impl<J: Records> Calls<J> {
         }
         self.queue.push_back(asked);
         self.start_next()
+    }
+
+    /// Whether the last hour has room for one more question. One that is asked anew because its owner changed the policy does not count.
+    fn may_ask(&mut self, now: i64) -> bool {
+        // What lies ahead was asked before the clock was set back.
+        let hour = now - ASKED_MILLIS + 1..=now;
+        self.asked.retain(|at| hour.contains(at));
+        self.asked.len() < MAX_ASKED
     }
 
     /// The question about a call that lies open.
@@ -387,14 +413,26 @@ impl<J: Records> Calls<J> {
         }
     }
 
+    /// Begins what there is room for. Where the records take some and then refuse one, those that they took do start: recorded as begun,
+    /// they would count as running for ever. The one stays first in line, and the next news that begins a call tells the error.
     fn start_next(&mut self) -> Result<Vec<Action>, J::Error> {
         let mut actions = Vec::new();
         while self.running.len() < MAX_RUNNING {
-            let Some(Asked { call, sha256, home }) = self.queue.pop_front() else {
+            let Some(asked) = self.queue.pop_front() else {
                 break;
             };
             // Recorded before it is started: a crash in between costs a call, never runs one twice.
-            self.records.begin(&call.id, &call.tool, &sha256)?;
+            let begun = self
+                .records
+                .begin(&asked.call.id, &asked.call.tool, &asked.sha256);
+            if let Err(error) = begun {
+                if actions.is_empty() {
+                    return Err(error);
+                }
+                self.queue.push_front(asked);
+                break;
+            }
+            let Asked { call, home, .. } = asked;
             self.attempts += 1;
             let running = Running {
                 attempt: self.attempts,
@@ -929,6 +967,54 @@ mod tests {
         let over = world.hears(News::Held(held("over", "files.write", json!({}), NOW)));
         let told = outcomes(&over);
         assert!(matches!(told[..], [("over", Outcome::Failed { .. })]));
+    }
+
+    #[test]
+    fn an_hour_brings_thirty_new_questions_and_no_more_even_if_each_is_answered() {
+        let mut world = World::new();
+        let mut ask = |call: usize, at: i64| {
+            let held = held(&format!("h{call}"), "files.write", json!({}), at);
+            let told = world.calls.handle(News::Held(held.clone()), at).unwrap();
+            let is_asked = matches!(told[..], [Action::Ask(_), Action::Wait { .. }]);
+            let refuse = News::Ruled {
+                call: held.call.id,
+                digest: held.digest,
+                ruling: Ruling::Refuse {
+                    reason: "no".into(),
+                },
+            };
+            world.calls.handle(refuse, at).unwrap();
+            (is_asked, told)
+        };
+        for call in 0..MAX_ASKED {
+            assert!(ask(call, NOW).0, "{call}");
+        }
+        let (_, over) = ask(90, NOW + ASKED_MILLIS - 1);
+        let often = "this machine has asked for 30 yeses at home within an hour and asks for no more; try later";
+        assert_eq!(outcomes(&over), vec![("h90", Outcome::failed(often))]);
+        assert!(ask(91, NOW + ASKED_MILLIS).0, "an hour later");
+        // A clock that is set back does not bring a longer silence.
+        assert!(ask(92, NOW - 1).0);
+    }
+
+    #[test]
+    fn what_the_records_took_is_started_though_they_refuse_the_next() {
+        let mut world = World::new();
+        let asked = |call: &str| {
+            Asked::new(ToolCall {
+                id: id(call),
+                tool: ToolName::new("files.list"),
+                arguments: json!({}),
+            })
+        };
+        // A call that is known already is one that the records refuse to begin.
+        let known = ToolName::new("files.list");
+        world.calls.records.begin(&id("c2"), &known, "h").unwrap();
+        world.calls.queue.extend(["c1", "c2", "c3"].map(asked));
+        let started = world.calls.start_next().unwrap();
+        assert!(matches!(&started[..], [Action::Start(order)] if order.call.0 == "c1"));
+        assert!(world.calls.running.contains_key(&id("c1")));
+        assert!(world.calls.start_next().is_err());
     }
 
     #[test]

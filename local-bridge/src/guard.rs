@@ -11,6 +11,9 @@ use protocol::{ToBridge, ToWorker};
 /// The longest call id, see [`CallId`].
 const MAX_ID: usize = 64;
 
+/// The longest name of a tool; those that there are have less than half of it.
+const MAX_TOOL: usize = 64;
+
 /// Guards one session, from its proof to its end.
 #[derive(Debug)]
 pub struct Guard {
@@ -53,6 +56,9 @@ pub enum Refused {
     /// A call's id could be mistaken for something else.
     #[error("a call's id has other than letters, digits and '-'")]
     BadId,
+    /// No tool is called so, and a person would have to read it.
+    #[error("a tool's name has more than 64 bytes")]
+    BadTool,
     /// A receipt cannot be made.
     #[error("no receipt can be signed: {0}")]
     Unsigned(token::Refused),
@@ -131,6 +137,9 @@ impl Guard {
         if !well_formed(&warrant.call) {
             return Err(Refused::BadId);
         }
+        if warrant.tool.0.len() > MAX_TOOL {
+            return Err(Refused::BadTool);
+        }
         self.last_seq = due;
         Ok(ToolCall {
             id: warrant.call,
@@ -184,6 +193,23 @@ mod tests {
         fn warrant(&self, seq: u64, call: &str, at: i64) -> ToBridge {
             let (own, command) = self.guard.ids();
             self.warrant_by(&self.command, (&command, &own), (seq, call, at))
+        }
+
+        fn warrant_for(&self, tool: &str) -> ToBridge {
+            let (own, command) = self.guard.ids();
+            let binding = Binding {
+                issuer: &command,
+                audience: &own,
+                nonce: Some(&self.guard.session),
+            };
+            let claims = Warrant {
+                seq: 1,
+                call: CallId("c1".into()),
+                tool: ToolName::new(tool),
+                arguments: json!({}),
+            };
+            let warrant = issue(Kind::Warrant, &self.command, binding, &claims, NOW).unwrap();
+            ToBridge::Run { warrant }
         }
 
         fn warrant_by(
@@ -270,6 +296,16 @@ mod tests {
         let mut world = World::new();
         let refused = world.guard.said(world.warrant(1, "../c1", NOW), NOW);
         assert_eq!(refused, Err(Refused::BadId));
+    }
+
+    #[test]
+    fn a_tools_name_that_is_too_long_to_be_one_ends_the_session() {
+        let mut world = World::new();
+        let long = world.warrant_for(&"t".repeat(65));
+        assert_eq!(world.guard.said(long, NOW), Err(Refused::BadTool));
+        let longest = world.warrant_for(&"t".repeat(64));
+        let taken = world.guard.said(longest, NOW);
+        assert!(matches!(taken, Ok(News::Ordered(_))), "{taken:?}");
     }
 
     #[test]

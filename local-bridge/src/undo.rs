@@ -20,7 +20,7 @@ const MAX_ALL: u64 = 200 * 1000 * 1000;
 /// How long a change can be undone.
 const MAX_AGE_MILLIS: i64 = 7 * 24 * 60 * 60 * 1000;
 
-/// What a change without contents takes, so that a million of them are no more than the others.
+/// What a change takes beside its contents and its words, so that a million of them are no more than the others.
 const OVERHEAD: u64 = 1000;
 
 const SCHEMA: &str = "
@@ -352,7 +352,7 @@ impl Changes<'_> {
                     .to_owned(),
             ));
         }
-        Ok(self.insert(plan, &images, bytes + OVERHEAD)?)
+        Ok(self.insert(plan, &images, bytes)?)
     }
 
     fn insert(
@@ -362,6 +362,9 @@ impl Changes<'_> {
         bytes: u64,
     ) -> Result<i64, Unusable> {
         let limits = self.limits;
+        // A long list of long names fills a disk as contents do.
+        let deeds = serde_json::to_string(&plan.deeds)?;
+        let bytes = bytes + OVERHEAD + (deeds.len() + plan.what.len()) as u64;
         let transaction = self.store.transaction()?;
         prune(&transaction, limits, plan.at, bytes)?;
         transaction.execute(
@@ -373,14 +376,14 @@ impl Changes<'_> {
                 State::Made.word(),
                 plan.undoes,
                 i64::try_from(bytes).unwrap_or(i64::MAX),
-                serde_json::to_string(&plan.deeds)?
+                deeds
             ],
         )?;
         let seq = transaction.last_insert_rowid();
-        for (deed, image) in images {
+        for (at, image) in images {
             transaction.execute(
                 "INSERT INTO images (change, deed, bytes) VALUES (?1, ?2, ?3)",
-                params![seq, i64::try_from(*deed).unwrap_or(i64::MAX), image.bytes],
+                params![seq, i64::try_from(*at).unwrap_or(i64::MAX), image.bytes],
             )?;
         }
         transaction.commit()?;
@@ -630,7 +633,9 @@ mod tests {
     #[test]
     fn the_oldest_changes_go_when_there_are_too_many_bytes_or_they_are_too_old() {
         let mut undo = Undo::in_memory().unwrap();
-        undo.limits.all = 3 * (100 + OVERHEAD);
+        let deeds = serde_json::to_string(&[put("a", &[b'x'; 100])]).unwrap();
+        let words = (deeds.len() + "files.write c1".len()) as u64;
+        undo.limits.all = 3 * (100 + words + OVERHEAD);
         for (at, call) in (1..).zip(["c1", "c2", "c3"]) {
             keep(&undo, call, at * DAY, None, vec![put("a", &[b'x'; 100])]);
         }

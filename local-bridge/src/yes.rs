@@ -21,7 +21,7 @@ pub(crate) enum Yes {
 #[derive(Debug, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "one for each flag")]
 pub(crate) struct Approve {
-    /// The question to answer: its id, how that begins, or the call's id
+    /// The question to answer: its id or how that begins; for a no, the call's id as well
     id: Option<String>,
     /// Say yes to it
     #[arg(long, requires = "id", conflicts_with_all = ["no", "list", "json"])]
@@ -69,9 +69,7 @@ fn approve(home: &Home, wanted: Approve) -> Result<()> {
         if wanted.yes == wanted.no {
             bail!("say --yes or --no; without an id, local-bridge approve asks");
         }
-        let held = terminal::answer(home, &id, wanted.yes)?;
-        let answer = if wanted.yes { "yes" } else { "no" };
-        println!("{answer} to:\n{}", held.shown);
+        terminal::answer(home, &id, wanted.yes, &mut stdout())?;
         return Ok(());
     }
     if wanted.json {

@@ -328,19 +328,25 @@ impl Bot {
         }))
     }
 
-    /// Asks what is not asked yet, takes the answers that have come, and tells how questions ended. Telegram hears nothing of it while
-    /// there is no question.
+    /// Takes the answers that have come, asks what is not asked yet, and tells how questions ended. Telegram hears nothing of it while
+    /// there is no question. Trouble with one of them ends nothing but that one, and is told at the end.
     pub fn turn(&self) -> Result<(), Trouble> {
+        // Answers first: however many questions come, a no still counts.
+        let is_open = !self.desk.unanswered(now())?.is_empty();
+        let mut first = if is_open { self.hear() } else { Ok(()) };
         for held in self.desk.unsent(now())? {
-            self.ask(&held)?;
-        }
-        if !self.desk.unanswered(now())?.is_empty() {
-            self.hear()?;
+            if matches!(first, Err(Trouble::Limited(_))) {
+                return first;
+            }
+            first = later(first, self.ask(&held));
         }
         for over in self.desk.over(now())? {
-            self.close(&over)?;
+            if matches!(first, Err(Trouble::Limited(_))) {
+                return first;
+            }
+            first = later(first, self.close(&over));
         }
-        Ok(())
+        first
     }
 
     fn ask(&self, held: &Held) -> Result<(), Trouble> {
@@ -348,8 +354,7 @@ impl Bot {
             let part = part(held);
             json!({"text": label, "callback_data": format!("{word}:{}:{part}", held.id)})
         };
-        let fits = held.shown.encode_utf16().count() <= MAX_SHOWN;
-        let (action, buttons) = if fits {
+        let (action, buttons) = if is_seen(held) {
             (
                 held.shown.clone(),
                 vec![button("Yes", 'y'), button("No", 'n')],
@@ -357,7 +362,7 @@ impl Bot {
         } else {
             let begin: String = held.shown.chars().take(MAX_SHOWN / 2).collect();
             let action = format!(
-                "{begin}…\n\nThis is not all of it, so a yes can only be said on the machine: local-bridge approve"
+                "{begin}…\n\nThis is not all of it: approve it at the machine, with local-bridge approve"
             );
             (action, vec![button("No", 'n')])
         };
@@ -435,8 +440,8 @@ impl Bot {
             return Ok(None);
         };
         let yes = word == "y";
-        if yes && held.shown.encode_utf16().count() > MAX_SHOWN {
-            return Ok(None); // no such button was sent
+        if yes && !is_seen(held) {
+            return Ok(Some("Not all of it was shown. Approve it at the machine.")); // no such button was sent
         }
         let counts = self
             .desk
@@ -461,6 +466,19 @@ impl Bot {
             Err(trouble) => Err(trouble),
         }
     }
+}
+
+/// What is told of two tries: to be quiet before all else, then the first trouble.
+fn later(first: Result<(), Trouble>, next: Result<(), Trouble>) -> Result<(), Trouble> {
+    match next {
+        Err(Trouble::Limited(seconds)) => Err(Trouble::Limited(seconds)),
+        other => first.and(other),
+    }
+}
+
+/// Whether a message shows all that would run: only then it asks for a yes.
+fn is_seen(held: &Held) -> bool {
+    !held.is_cut() && held.shown.encode_utf16().count() <= MAX_SHOWN
 }
 
 /// What a button carries of a question's digest.

@@ -29,6 +29,11 @@ pub enum NoAnswer {
     /// There is no such question.
     #[error("no open question is called '{0}'; local-bridge approve --list shows them")]
     NoSuch(String),
+    /// A call's name, which the cloud chooses, is no name for what one says yes to.
+    #[error(
+        "'{0}' is a call, named by the cloud; say yes to the question's own id, which local-bridge approve --list shows"
+    )]
+    CloudsName(String),
     /// It ended meanwhile.
     #[error("it is no longer open; nothing was done")]
     Over,
@@ -49,17 +54,34 @@ pub fn open_questions(home: &Home) -> Result<Vec<Held>, NoAnswer> {
     }
 }
 
-/// Answers the question of this id, or of this call, or whose id begins so. Gives the question.
-pub fn answer(home: &Home, name: &str, yes: bool) -> Result<Held, NoAnswer> {
+/// Answers the question of this id, or whose id begins so, once its action is printed: whole, if the answer is yes. A no may name the call
+/// as well. Gives the question.
+pub fn answer(
+    home: &Home,
+    name: &str,
+    yes: bool,
+    out: &mut impl Write,
+) -> Result<Held, NoAnswer> {
     let open = open_questions(home)?;
-    let exact = |held: &&Held| held.id == name || held.call.id.0 == name;
+    let is_call = |held: &Held| held.call.id.0 == name;
+    let exact = |held: &&Held| held.id == name || (!yes && is_call(held));
     let begins = |held: &&Held| name.len() >= SHORTEST_NAME && held.id.starts_with(name);
     let mut beginning = open.iter().filter(begins);
     let named = open.iter().find(exact).or_else(|| {
         let first = beginning.next()?;
         beginning.next().is_none().then_some(first)
     });
-    let held = named.ok_or_else(|| NoAnswer::NoSuch(super::literal(name)))?;
+    let held = named.ok_or_else(|| {
+        let name = super::literal(name);
+        if open.iter().any(is_call) {
+            NoAnswer::CloudsName(name)
+        } else {
+            NoAnswer::NoSuch(name)
+        }
+    })?;
+    let answer = if yes { "yes" } else { "no" };
+    writeln!(out, "{answer} to:\n{}", action(held, yes))?;
+    out.flush()?;
     say(home, held, yes)?;
     Ok(held.clone())
 }
@@ -157,7 +179,7 @@ impl<W: Write> Session<'_, W> {
             Some((yes, held)) => {
                 let held = held.clone();
                 let question = if yes { "Run this?" } else { "Refuse this?" };
-                let action = indented(&held.shown);
+                let action = indented(&action(&held, yes));
                 write!(
                     self.out,
                     "\n{action}\n\n{question} Type yes and Enter, or anything else to go back: "
@@ -186,6 +208,15 @@ impl<W: Write> Session<'_, W> {
         writeln!(self.out, "{told}")?;
         self.shown = open_questions(self.home)?;
         self.list()
+    }
+}
+
+/// What is answered: nobody says yes to a part.
+fn action(held: &Held, yes: bool) -> String {
+    if yes {
+        held.whole()
+    } else {
+        held.shown.clone()
     }
 }
 

@@ -114,18 +114,20 @@ impl Policy {
     }
 
     fn judge_with(&self, argv: &[String], look: impl Fn(&Command) -> Finding) -> Judged<'_> {
-        let matching = self.matching(argv);
-        let first = |then: Then| matching.iter().copied().find(|rule| rule.then == then);
-        if let Some(rule) = first(Then::Deny) {
+        let narrowing = self.narrowing(argv);
+        let denies = narrowing.iter().find(|rule| rule.then == Then::Deny);
+        if let Some(rule) = denies {
             let by = rule.ground();
             let why = format!("the policy of this machine denies it ({by})");
             return Judged::denied(Some(by), why);
         }
-        let asks = first(Then::Ask);
-        let runs = matching.iter().copied();
-        let runs = runs.filter(|rule| rule.then != Then::Deny);
+        // Of several that ask, the one that thinks worst of it; the first, where they agree.
+        let asks = narrowing.iter().copied();
+        let asks = asks.rev().filter(|rule| rule.then == Then::Ask);
+        let asks = asks.max_by_key(|rule| rule.grade);
         // A rule that names an option covers it, whichever of the rules decides.
-        let Some((finding, best)) = runs
+        let Some((finding, best)) = self
+            .opening(argv)
             .map(|rule| (look(rule), rule))
             .min_by(|(one, _), (other, _)| one.cmp(other))
         else {
@@ -136,15 +138,24 @@ impl Policy {
             return Judged::denied(Some(rule.ground()), why.clone());
         }
         let by = rule.ground();
-        let ask = |why: String, by: Ground| Verdict::Ask {
-            grade: rule.grade,
-            by,
-            why,
-        };
         let verdict = match (finding, asks) {
             (Finding::Acts(why), _) => return Judged::denied(Some(by), why),
-            (_, Some(_)) => ask("the rule asks".to_owned(), by),
-            (Finding::Unknown(why), None) => ask(why, by),
+            (Finding::Unknown(why), asks) => {
+                let (grade, worse) = self.worst_grade(argv, rule);
+                let why = match asks {
+                    Some(_) => "the rule asks".to_owned(),
+                    None => why,
+                };
+                let why = worse.map_or(why.clone(), |worse| {
+                    format!("{why}, and it may be what this rule is about: {worse}")
+                });
+                Verdict::Ask { grade, by, why }
+            }
+            (Finding::Plain, Some(_)) => Verdict::Ask {
+                grade: rule.grade,
+                by,
+                why: "the rule asks".to_owned(),
+            },
             (Finding::Plain, None) => Verdict::Allow { by },
         };
         Judged {
@@ -153,23 +164,42 @@ impl Policy {
         }
     }
 
-    /// The rules that are about a command. What denies or asks is about a program, by whatever name it is called.
-    fn matching(&self, argv: &[String]) -> Vec<&Command> {
-        let named = |rule: &&Command| rule.argv.first() == argv.first();
+    /// The rules about the program of a command. What denies or asks is about a program, by whatever name it is called.
+    fn about<'a>(&'a self, argv: &'a [String]) -> impl Iterator<Item = &'a Command> {
+        let named = |rule: &Command| rule.argv.first() == argv.first();
         let program = self
             .commands
             .iter()
-            .filter(named)
+            .filter(|rule| named(rule))
             .map(|rule| &rule.program)
             .find(|program| !program.as_os_str().is_empty());
-        let about = self.commands.iter().filter(|rule| {
+        self.commands.iter().filter(move |rule| {
             let same = rule.then != Then::Allow && Some(&rule.program) == program;
-            let begins = argv
-                .get(1..)
-                .is_some_and(|rest| rest.starts_with(rule.argv.get(1..).unwrap_or_default()));
-            begins && (named(rule) || same)
-        });
-        about.collect()
+            named(rule) || same
+        })
+    }
+
+    /// The rules under which a command may run: it begins as they say.
+    fn opening<'a>(&'a self, argv: &'a [String]) -> impl Iterator<Item = &'a Command> {
+        self.about(argv).filter(|rule| {
+            let rest = argv.get(1..).unwrap_or_default();
+            rule.then != Then::Deny && rest.starts_with(rule.argv.get(1..).unwrap_or_default())
+        })
+    }
+
+    /// The rules that deny a command or ask about it. A word put between theirs, or before, does not get round them; they open nothing.
+    fn narrowing<'a>(&'a self, argv: &'a [String]) -> Vec<&'a Command> {
+        let about = self.about(argv).filter(|rule| rule.then != Then::Allow);
+        about.filter(|rule| rule.is_within(argv)).collect()
+    }
+
+    /// The harshest grade that a rule about the same program has, and that rule, if it is harsher than `rule`.
+    fn worst_grade(&self, argv: &[String], rule: &Command) -> (Grade, Option<Ground>) {
+        let runs = self.about(argv).filter(|other| other.then != Then::Deny);
+        match runs.max_by_key(|other| other.grade) {
+            Some(worst) if worst.grade > rule.grade => (worst.grade, Some(worst.ground())),
+            Some(_) | None => (rule.grade, None),
+        }
     }
 
     /// What the policy says to a tool. A folder names the tools that work in it, a command the tool that runs it, a line under
@@ -306,7 +336,9 @@ impl Policy {
         let Some(rule) = judged.rule else {
             return Err(unlisted(argv)); // unreachable: what has no rule is denied
         };
-        let rates = self.matching(argv).into_iter().filter_map(|rule| {
+        let opening = self.opening(argv).filter(|rule| rule.then == Then::Allow);
+        let counted = opening.chain(self.narrowing(argv));
+        let rates = counted.filter_map(|rule| {
             let key = format!("command {:?}", rule.argv);
             Some((key, rule.rate?))
         });
@@ -340,6 +372,14 @@ impl Judged<'_> {
 }
 
 impl Command {
+    /// Whether the rule's words after the program stand in a command in their order, whatever stands between them; a long option also
+    /// with a value.
+    fn is_within(&self, argv: &[String]) -> bool {
+        let mut words = argv.iter().skip(1);
+        let mut own = self.argv.iter().skip(1);
+        own.all(|own| words.any(|word| word == own || is_valued(own, word)))
+    }
+
     /// The rule, as its owner finds it.
     pub fn ground(&self) -> Ground {
         let words: Vec<String> = self.argv.iter().map(|word| places::visible(word)).collect();
@@ -374,6 +414,14 @@ impl fmt::Display for Then {
 pub fn argv_of(call: &ToolCall) -> Option<Vec<String>> {
     let words = call.arguments.get("argv")?;
     serde_json::from_value(words.clone()).ok()
+}
+
+/// Whether a word is a long option with its value: `--force=yes` for `--force`.
+fn is_valued(option: &str, word: &str) -> bool {
+    let value = word.strip_prefix(option);
+    option.len() > 2
+        && option.starts_with("--")
+        && value.is_some_and(|value| value.starts_with('='))
 }
 
 fn unlisted(argv: &[String]) -> String {

@@ -356,14 +356,15 @@ fn unknown(program: &str, word: &str) -> Finding {
     let is_option = word.starts_with('-') && word != "-";
     // One letter is as little as any other; of two or more we know what they mean if they begin a word that we know.
     let tells = |acting: &str| {
-        name.len() > 2
+        name.len() >= 2
             && (acting.starts_with(name.as_str()) || name.starts_with(&format!("{acting}-")))
             || name == acting
     };
-    if is_option && word != "--" && ACTING.split(' ').any(tells) {
+    if is_option && ACTING.split(' ').any(tells) {
         return acting(word);
     }
-    if is_option && word != "--" || word.starts_with(['+', '@']) {
+    // After a `--` stands what some programs run, and what others only read.
+    if is_option || word.starts_with(['+', '@']) {
         return Finding::Unknown(format!(
             "what '{}' does in {program} is not known here",
             word.escape_debug()
@@ -450,6 +451,9 @@ mod tests {
             (&["mystery", "--exec-batch", "x"], "acts"),
             (&["mystery", "-exec", "x"], "acts"),
             (&["mystery", "@list"], "unknown"),
+            (&["mystery", "--", "list"], "unknown"),
+            (&["mystery", "--ou=f"], "acts"),
+            (&["mystery", "--o=f"], "unknown"),
         ] {
             assert_eq!(found(argv, 1, &[]), finding, "{argv:?}");
         }

@@ -16,15 +16,15 @@ const RUNNERS: &[&str] = &[
     "env xargs parallel find gfind bfs fd fdfind sudo su doas runuser run0 pkexec sudoedit sg newgrp login open \
      xdg-open gio security script nohup nice ionice time timeout gtimeout setsid stdbuf unbuffer unshare nsenter \
      chroot pivot_root strace ltrace dtrace dtruss gdb lldb perf valgrind rlwrap watch viddy entr watchexec \
-     hyperfine screen tmux byobu zellij dtach abduco flock taskset chrt numactl prlimit setpriv capsh runcon \
+     hyperfine screen tmux tmate byobu zellij dtach abduco flock taskset chrt numactl prlimit setpriv capsh runcon \
      firejail bwrap fakeroot fakechroot proot faketime eatmydata setarch linux32 linux64 i386 x86_64 arch caffeinate \
      ldd ld.so dbus-launch dbus-run-session dbus-send gdbus busctl qdbus at batch crontab anacron systemctl \
      systemd-run launchctl service initctl rc-service openrc start-stop-daemon run-parts logrotate logsave ip \
      tcpdump tshark nmap journalctl machinectl loginctl xinit startx xvfb-run sshpass torsocks torify tsocks \
      proxychains proxychains4 chpst softlimit su-exec gosu tini dumb-init daemonize choom uclampset coproc command \
-     exec eval source xcrun",
-    // Other machines.
-    "ssh scp sftp rsync rclone autossh mosh rsh rlogin telnet ftp lftp nc ncat netcat socat wget aria2c yt-dlp \
+     exec eval source xcrun ssh-agent aa-exec cgexec",
+    // Other machines; `curl` writes files and reads a file of options.
+    "ssh scp sftp rsync rclone autossh mosh rsh rlogin telnet ftp lftp nc ncat netcat socat wget curl aria2c yt-dlp \
      youtube-dl",
     // Containers and machines.
     "docker podman nerdctl buildah kubectl k oc helm ctr crictl lxc lxc-execute runc crun vagrant virsh multipass \
@@ -45,9 +45,9 @@ const RUNNERS: &[&str] = &[
      redis-cli duckdb gpg gpg2 openssl exiftool magick convert mogrify composite montage identify gm gs ghostscript \
      tex latex pdftex pdflatex xetex xelatex luatex lualatex latexmk pandoc troff groff mail mailx mutt neomutt \
      sendmail hg svn fossil jj bzr cvs ansible puppet chef-client salt salt-call aws gcloud gnuplot bpftrace bcc \
-     stap ctags indent split gsplit install xterm kitty alacritty gnome-terminal konsole modprobe insmod mount \
+     stap ctags indent split gsplit sdiff ack ag ffmpeg install xterm kitty alacritty gnome-terminal konsole modprobe insmod mount \
      umount local-bridge",
-]; // `curl` and `ffmpeg` are not here: they write and they connect, but they start nothing.
+];
 
 /// Beginnings of names that come with a version, a target or a part in them, such as `python3.13`.
 const FAMILIES: &str = "python pypy ipython perl ruby node php lua tclsh wish guile java clang gcc- g++- vim emacs- ld-linux ld-musl \
@@ -89,10 +89,19 @@ mod tests {
             "vim.tiny",
             "ld-linux-x86-64.so.2",
             "git-upload-pack",
+            "curl",
+            "ffmpeg",
+            "ssh-agent",
+            "aa-exec",
+            "cgexec",
+            "tmate",
+            "ack",
+            "ag",
+            "sdiff",
         ] {
             assert!(runs_anything(name), "{name}");
         }
-        for name in ["pythagoras", "ls", "git", "shasum", "sort", "cat", "curl"] {
+        for name in ["pythagoras", "ls", "git", "shasum", "sort", "cat", "diff"] {
             assert!(!runs_anything(name), "{name}");
         }
         assert!(is_runner("editor-of-mine", Path::new("/usr/bin/vim.basic")));

@@ -5,7 +5,7 @@
 use crate::places::{NoPlace, Place};
 use crate::tools::Hands;
 use crate::tools::files_mkdir;
-use crate::tools::files_move::{destination, relocate};
+use crate::tools::files_move::{destination, movable, relocate};
 use crate::tools::files_trash::Slot;
 use crate::tools::files_write::before;
 use crate::tools::target::{Durability, Target, identity, look_at, sync};
@@ -224,6 +224,11 @@ impl<'a> View<'a, '_> {
         };
         match (there, back) {
             (Some(there), None) if there.is(what) => {
+                if there.folder {
+                    // Its old name may forbid what was put into it under the new one.
+                    let (source, way) = (new.above()?, old.above()?);
+                    movable(&new, &source, Some((old.root, &way.real)))?;
+                }
                 self.gone.insert(to);
                 let deed = Deed::Moved {
                     from: to.clone(),
@@ -597,6 +602,34 @@ mod tests {
         world.does("files.undo", json!({}));
         let mode = fs::metadata(world.path("b")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
+    }
+
+    #[test]
+    fn a_folder_does_not_come_back_with_what_is_never_touched_under_its_old_name() {
+        let mut world = World::new();
+        world.put("dotfiles/.config/app/x", "x");
+        let away = json!({"from": "dotfiles/.config", "to": "plain"});
+        world.does("files.move", away);
+        world.write("plain/autostart/evil.desktop", "run me");
+        let before = world.tree();
+        assert_eq!(
+            world.undo("c1"),
+            protocol::call::Outcome::denied(
+                "'docs/plain/autostart' is never read or changed: it may hold keys, passwords or start-up commands"
+            )
+        );
+        assert_eq!(world.tree(), before);
+        fs::remove_dir_all(world.path("plain/autostart")).unwrap();
+        world.undo("c1");
+        assert_eq!(
+            world.tree(),
+            [
+                ("dotfiles/", ""),
+                ("dotfiles/.config/", ""),
+                ("dotfiles/.config/app/", ""),
+                ("dotfiles/.config/app/x", "x")
+            ]
+        );
     }
 
     #[test]

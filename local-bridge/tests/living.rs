@@ -413,7 +413,10 @@ async fn panic_stops_what_runs_and_refuses_what_comes_until_resume() {
     assert!(matches!(done, Outcome::Done { .. }), "{done:?}");
     let (code, said, _) = world.says(&["resume"]);
     assert_eq!(code, 0);
-    assert!(said.starts_with("nothing was frozen on this machine\n"), "{said}");
+    assert!(
+        said.starts_with("nothing was frozen on this machine\n"),
+        "{said}"
+    );
 }
 
 #[tokio::test]

@@ -41,7 +41,7 @@ enum Command {
     },
     /// Check everything that must hold before a change is accepted
     Test(test::Options),
-    /// Measure: rows written by a turn
+    /// Measure: rows written by a turn; the bridge on the real runtime
     Bench(bench::Options),
 }
 

@@ -56,12 +56,7 @@ pub fn open_questions(home: &Home) -> Result<Vec<Held>, NoAnswer> {
 
 /// Answers the question of this id, or whose id begins so, once its action is printed: whole, if the answer is yes. A no may name the call
 /// as well. Gives the question.
-pub fn answer(
-    home: &Home,
-    name: &str,
-    yes: bool,
-    out: &mut impl Write,
-) -> Result<Held, NoAnswer> {
+pub fn answer(home: &Home, name: &str, yes: bool, out: &mut impl Write) -> Result<Held, NoAnswer> {
     let open = open_questions(home)?;
     let is_call = |held: &Held| held.call.id.0 == name;
     let exact = |held: &&Held| held.id == name || (!yes && is_call(held));

@@ -165,7 +165,10 @@ impl Policy {
     }
 
     /// The rules about the program of a command. What denies or asks is about a program, by whatever name it is called.
-    fn about<'a>(&'a self, argv: &'a [String]) -> impl Iterator<Item = &'a Command> {
+    fn about<'a, 'b>(
+        &'a self,
+        argv: &'b [String],
+    ) -> impl Iterator<Item = &'a Command> + use<'a, 'b> {
         let named = |rule: &Command| rule.argv.first() == argv.first();
         let program = self
             .commands
@@ -180,7 +183,10 @@ impl Policy {
     }
 
     /// The rules under which a command may run: it begins as they say.
-    fn opening<'a>(&'a self, argv: &'a [String]) -> impl Iterator<Item = &'a Command> {
+    fn opening<'a, 'b>(
+        &'a self,
+        argv: &'b [String],
+    ) -> impl Iterator<Item = &'a Command> + use<'a, 'b> {
         self.about(argv).filter(|rule| {
             let rest = argv.get(1..).unwrap_or_default();
             rule.then != Then::Deny && rest.starts_with(rule.argv.get(1..).unwrap_or_default())
@@ -188,7 +194,7 @@ impl Policy {
     }
 
     /// The rules that deny a command or ask about it. A word put between theirs, or before, does not get round them; they open nothing.
-    fn narrowing<'a>(&'a self, argv: &'a [String]) -> Vec<&'a Command> {
+    fn narrowing(&self, argv: &[String]) -> Vec<&Command> {
         let about = self.about(argv).filter(|rule| rule.then != Then::Allow);
         about.filter(|rule| rule.is_within(argv)).collect()
     }

@@ -4,5 +4,7 @@
 mod corpus;
 mod edit;
 mod file;
+mod git;
+mod harsher;
 mod programs;
 mod world;

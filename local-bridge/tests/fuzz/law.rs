@@ -214,17 +214,31 @@ pub fn judged(
         .filter(|rule| rule.argv.first() == argv.first())
         .map(|rule| &rule.program)
         .collect();
-    let stops = |then: Then| {
+    let about = |then: Then, fits: &dyn Fn(&Command) -> bool| {
         let mut rules = policy.commands.iter().filter(|rule| rule.then == then);
-        begins(then)
-            || rules.any(|rule| {
-                let same =
-                    !rule.program.as_os_str().is_empty() && programs.contains(&&rule.program);
-                let rest = rule.argv.iter().zip(argv).skip(1).all(|(a, b)| a == b);
-                same && rule.argv.len() <= argv.len() && rest
-            })
+        rules.any(|rule| {
+            let same = !rule.program.as_os_str().is_empty() && programs.contains(&&rule.program);
+            same && fits(rule)
+        })
     };
-    let (denies, asks, allows) = (stops(Then::Deny), stops(Then::Ask), begins(Then::Allow));
+    let beginning = |rule: &Command| {
+        let rest = rule.argv.iter().zip(argv).skip(1).all(|(a, b)| a == b);
+        rule.argv.len() <= argv.len() && rest
+    };
+    // A word in between evades no rule that denies or asks.
+    let in_order = |rule: &Command| {
+        let mut words = argv.iter().skip(1);
+        rule.argv.iter().skip(1).all(|wanted| {
+            words.any(|word| {
+                let value = wanted.starts_with("--") && word.starts_with(&format!("{wanted}="));
+                word == wanted || value
+            })
+        })
+    };
+    let denies = begins(Then::Deny) || about(Then::Deny, &in_order);
+    let asks = begins(Then::Ask) || about(Then::Ask, &in_order);
+    let opens = begins(Then::Ask) || about(Then::Ask, &beginning);
+    let allows = begins(Then::Allow);
     let told = verdict(policy, argv);
     let wrong = |why: &str| format!("{why}: {argv:?} is {told:?}");
     match &told {
@@ -240,12 +254,12 @@ pub fn judged(
             Ok(true)
         }
         Verdict::Ask { .. } => {
-            hold(allows || asks, &wrong("no rule is about it"))?;
+            hold(allows || opens, &wrong("no rule opens it"))?;
             hold(!denies, &wrong("a rule denies it"))?;
             Ok(false)
         }
         Verdict::Deny { by: None, .. } => {
-            hold(!allows && !asks && !denies, &wrong("a rule is about it"))?;
+            hold(!allows && !opens && !denies, &wrong("a rule is about it"))?;
             Ok(false)
         }
         Verdict::Deny { by: Some(_), .. } => {

@@ -318,10 +318,7 @@ impl Heart {
         if row.bridge.as_ref() != Some(&bridge) {
             return Err(Error::Violation("a question about another's call".into()));
         }
-        let rows = self.rows()?;
-        let name = rows.iter().find(|row| row.id == bridge);
-        let name = name.map_or("your machine", |row| row.name.as_str());
-        let text = wants_a_yes(name, &row.call, why, minutes);
+        let text = wants_a_yes(&self.name_of(&bridge)?, &row.call, why, minutes);
         self.tell(&row.conversation, &format!("home:{call}"), text, vec![])
     }
 
@@ -335,14 +332,7 @@ impl Heart {
     ) -> Result<()> {
         let (bridge, session) = ready(socket)?;
         let key = self.key_of(&bridge)?.ok_or(Error::Missing("the bridge"))?;
-        let (issuer, audience) = (KeyId(bridge.clone()), self.command_key()?.public().id());
-        let binding = Binding {
-            issuer: &issuer,
-            audience: &audience,
-            nonce: Some(&session),
-        };
-        let public = PublicKey::from_text(&key.public_key)?;
-        let proof: Receipt = token::check(Kind::Receipt, &public, binding, receipt, now())?.claims;
+        let proof = self.receipt_of(&bridge, &key.public_key, &session, receipt, now())?;
         if proof.call != call || proof.outcome_sha256 != sha256_hex(outcome.as_bytes()) {
             return Err(Error::Violation("a receipt for something else".into()));
         }
@@ -373,15 +363,31 @@ impl Heart {
         let acts =
             self.driver
                 .came_home(&call, &outcome, receipt, &self.name_of(&bridge)?, now())?;
-        let (acknowledged, others) = acts
-            .into_iter()
-            .partition(|act| matches!(act, Act::Acknowledge { .. }));
-        self.act(others);
-        let acknowledged: Vec<Act> = acknowledged;
-        if acknowledged.is_empty() {
-            return Ok(());
+        let is_stored = acts.contains(&Act::Acknowledge { call: call.clone() });
+        self.act(acts); // of these the acknowledgement is said here, over the socket that told
+        if is_stored {
+            send(socket, &ToBridge::Acknowledged { call })?;
         }
-        send(socket, &ToBridge::Acknowledged { call })
+        Ok(())
+    }
+
+    /// What a receipt of this machine's key, for this session, says as of that moment.
+    pub(super) fn receipt_of(
+        &self,
+        bridge: &str,
+        public_key: &str,
+        session: &str,
+        receipt: &str,
+        at: i64,
+    ) -> Result<Receipt> {
+        let (issuer, audience) = (KeyId(bridge.to_owned()), self.command_key()?.public().id());
+        let binding = Binding {
+            issuer: &issuer,
+            audience: &audience,
+            nonce: Some(session),
+        };
+        let key = PublicKey::from_text(public_key)?;
+        Ok(token::check(Kind::Receipt, &key, binding, receipt, at)?.claims)
     }
 
     pub(super) fn bridge_gone(self: &Rc<Self>, socket: &WebSocket) {
@@ -458,7 +464,7 @@ impl Heart {
     }
 
     /// A machine's name.
-    fn name_of(&self, id: &str) -> Result<String> {
+    pub(super) fn name_of(&self, id: &str) -> Result<String> {
         let row = self.rows()?.into_iter().find(|row| row.id == id);
         Ok(row.map_or_else(|| "a machine".to_owned(), |row| row.name))
     }

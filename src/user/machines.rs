@@ -109,8 +109,7 @@ impl Heart {
         let Some(fault) = &hello.policy_fault else {
             return Ok(());
         };
-        let row = self.rows()?.into_iter().find(|row| row.id == bridge);
-        let name = row.map_or_else(|| "a machine".to_owned(), |row| row.name);
+        let name = self.name_of(bridge)?;
         let heard_in = store::meta(self.db(), HEARD_IN)?;
         let conversation = heard_in.unwrap_or_else(|| CONSOLE.to_owned());
         let cause = format!("policy {bridge} {} {fault}", hello.policy_sha256);

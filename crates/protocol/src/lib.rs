@@ -30,7 +30,7 @@ use call::CallId;
 use serde::{Deserialize, Serialize};
 
 /// The version of everything in this crate; both sides must speak the same.
-pub const VERSION: u32 = 2;
+pub const VERSION: u32 = 3;
 
 /// The longest text frame, in bytes. Files travel in chunks, so a longer one is an error or an attack.
 pub const MAX_TEXT_FRAME: usize = 256 * 1024;

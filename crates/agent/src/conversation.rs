@@ -3,6 +3,7 @@
 //! A turn is from what the person said to the last word about it. It thinks (the model is asked), acts (the model's calls
 //! run side by side), thinks again with their results, and ends with an answer, a failure that the person is told, or a stop.
 
+mod claims;
 mod errand;
 mod guard;
 mod turn;
@@ -572,6 +573,7 @@ impl Conversation {
         if text.trim().is_empty() {
             vec![]
         } else {
+            let text = turn.heard(&text);
             vec![self.say(turn, text)]
         }
     }

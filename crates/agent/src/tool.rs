@@ -162,6 +162,15 @@ pub fn can_be_undone(name: &ToolName) -> bool {
         .any(|spec| spec.name == *name && spec.grade == Grade::Write)
 }
 
+/// Whether a tool does more than look: it changes something, starts something, or hands something over.
+pub fn acts(name: &ToolName) -> bool {
+    let hands_over = name.0 == "files.send";
+    hands_over
+        || all()
+            .iter()
+            .any(|spec| spec.name == *name && spec.grade > Grade::Read)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

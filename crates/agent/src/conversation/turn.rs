@@ -1,5 +1,6 @@
 //! One turn: from what the person said to the last word about it. It knows its bounds and names its parts.
 
+use super::claims::claims_a_deed;
 use super::guard::{Guard, Repeat, WARNING};
 use super::words::{self, Tally};
 use crate::effect::Effect;
@@ -57,8 +58,24 @@ pub(super) struct Turn {
     /// How many changes at home there are that can be undone.
     #[serde(default)]
     changes: u32,
+    /// Whether anything was done, or only said to be.
+    #[serde(default)]
+    deeds: Deeds,
     pub(super) guard: Guard,
     pub(super) phase: Phase,
+}
+
+/// What a turn has done beyond looking.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Deeds {
+    /// Nothing, and the model says nothing else.
+    #[default]
+    None,
+    /// Nothing, though the model says that it did something.
+    Claimed,
+    /// Something.
+    Done,
 }
 
 /// What a turn waits for.
@@ -133,6 +150,7 @@ impl Turn {
             done: Tally::default(),
             proven: BTreeMap::new(),
             changes: 0,
+            deeds: Deeds::None,
             guard: Guard::default(),
             phase: Phase::Acting { calls: vec![] },
         }
@@ -354,6 +372,9 @@ impl Turn {
         };
         if matches!(outcome, Outcome::Done { .. }) {
             self.done.add(&call);
+            if tool::acts(&call.tool) {
+                self.deeds = Deeds::Done;
+            }
         }
         let outcome = self.count(&call, outcome);
         let trust = trust.unwrap_or_else(|| tool::trust_in(&call));
@@ -370,10 +391,22 @@ impl Turn {
         *self.proven.entry(machine).or_default() += 1;
     }
 
-    /// The turn's last words with what machines have proven under them, and the button that takes it back. A line of the model's own that
-    /// looks like such a proof is marked as none.
-    pub(super) fn sealed(&self, text: &str) -> (String, Vec<Button>) {
-        let text = words::unproven(text);
+    /// Words of the model's on their way to the person, in which no line passes for a proof. What they claim is remembered.
+    pub(super) fn heard(&mut self, text: &str) -> String {
+        if claims_a_deed(text) {
+            self.deeds = self.deeds.max(Deeds::Claimed);
+        }
+        words::unproven(text)
+    }
+
+    /// The turn's last words with what machines have proven under them, and the button that takes it back. What the model claims to have
+    /// done in a turn in which nothing was done is said to be unverified.
+    pub(super) fn sealed(&mut self, text: &str) -> (String, Vec<Button>) {
+        let mut text = self.heard(text);
+        if self.deeds == Deeds::Claimed {
+            text.push_str("\n\n");
+            text.push_str(words::UNVERIFIED);
+        }
         let buttons = if self.changes > 0 {
             vec![Button {
                 label: words::UNDO.into(),

@@ -158,6 +158,9 @@ pub(super) fn proven(by: &BTreeMap<String, u32>) -> String {
     format!("{PROVEN} {}", each.collect::<Vec<_>>().join(", "))
 }
 
+/// What stands under words that claim a deed, in a turn in which nothing was done.
+pub(super) const UNVERIFIED: &str = "⚠ Unverified: nothing was changed, run or sent for this answer. /receipts lists what your machines have signed for.";
+
 /// A text of the model's in which no line passes for that one.
 pub(super) fn unproven(text: &str) -> String {
     if !text.contains(PROVEN) {

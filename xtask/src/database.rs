@@ -1,4 +1,4 @@
-//! The local D1 database: its tables, its owner, and the links that sign a browser in.
+//! D1: the tables of the local one, the owner, and the links that sign a browser in.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -48,11 +48,21 @@ pub(crate) fn migrate(workspace: &Workspace, screen: &Screen, tools: &Tools) -> 
     write(&stamp, wanted)
 }
 
+/// Which database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Where {
+    /// The one of `cargo xtask dev`.
+    Here,
+    /// The deployed one: whoever may write there owns the deployment.
+    Deployed,
+}
+
 /// Makes the owner, if there is none, and as many sign-in links as asked for.
 pub(crate) fn sign_in_links<const N: usize>(
     workspace: &Workspace,
     screen: &Screen,
     tools: &Tools,
+    place: Where,
 ) -> Result<[SignIn; N]> {
     let mut links = Vec::new();
     for _ in 0..N {
@@ -62,10 +72,16 @@ pub(crate) fn sign_in_links<const N: usize>(
         .duration_since(UNIX_EPOCH)
         .context("reading the clock")?;
     let sql = sql(&links, now.as_millis());
-    let mut wrangler = tools.wrangler(workspace, ["d1", "execute", "DB", "--local", "--yes"])?;
-    wrangler
-        .arg("--persist-to")
-        .arg(workspace.state().join("state"));
+    let mut wrangler = tools.wrangler(workspace, ["d1", "execute", "DB", "--yes"])?;
+    match place {
+        Where::Here => {
+            let state = workspace.state().join("state");
+            wrangler.arg("--local").arg("--persist-to").arg(state);
+        }
+        Where::Deployed => {
+            wrangler.arg("--remote");
+        }
+    }
     wrangler.args(["--command", &sql]);
     let step = ("a one-time sign-in link made", "");
     screen.run(workspace, step, "d1-links", wrangler)?;

@@ -11,12 +11,13 @@ use anyhow::{Context, Result, bail};
 
 use crate::{
     console::{State, Worker},
-    database::{self, SignIn},
+    database::{self, SignIn, Where},
     devvars,
     pairing::Home,
     playground,
     process::{Running, pause},
     screen::{Screen, Step, elapsed},
+    telegram::{self, Relay},
     tools::Tools,
     worker::{self, Purpose},
     workspace::{Workspace, lock_file, write},
@@ -39,6 +40,9 @@ pub(crate) struct Options {
     /// Start no bridge
     #[arg(long)]
     no_bridge: bool,
+    /// Take a bot's updates by long polling and hand them to the Worker here; the bot's token is read from `.dev.vars`
+    #[arg(long)]
+    telegram: bool,
     /// Show what every program says
     #[arg(long, short)]
     verbose: bool,
@@ -61,6 +65,8 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     }
     let screen = Screen::new(options.verbose);
     greet(workspace);
+    let bot = options.telegram.then(|| telegram::Settings::of(workspace));
+    let bot = bot.transpose()?;
     let root = root(workspace, options)?;
     let tools = Tools::ready(workspace, &screen)?;
     let port = port(workspace, options.port)?;
@@ -75,7 +81,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         run.build_bridge()?;
     }
     database::migrate(workspace, &run.screen, &run.tools)?;
-    let [link, ours] = database::sign_in_links(workspace, &run.screen, &run.tools)?;
+    let [link, ours] = database::sign_in_links(workspace, &run.screen, &run.tools, Where::Here)?;
 
     let mut children = vec![run.start_worker()?];
     let mut law = None;
@@ -85,6 +91,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         children.push(run.start_bridge(&home, &ours)?);
         law = Some(home.law(workspace)?);
     }
+    let relay = bot.map(|bot| run.start_relay(bot)).transpose()?;
     let link = format!("{}{}", run.address(), link.path());
     println!(
         "{}",
@@ -92,6 +99,7 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
     );
     loop {
         pause()?;
+        relay.as_ref().map_or(Ok(()), Relay::still_runs)?;
         for child in &mut children {
             child.still_runs()?;
         }
@@ -188,6 +196,12 @@ impl Run<'_> {
         let worker = Worker::at(&self.address());
         wait(step, &mut running, START, || Ok(worker.is_healthy()))?;
         Ok(running)
+    }
+
+    fn start_relay(&self, bot: telegram::Settings) -> Result<Relay> {
+        let (relay, name) = Relay::start(bot, &self.address())?;
+        println!("  ✓ @{name} is listened to; write to it on Telegram");
+        Ok(relay)
     }
 
     fn start_bridge(&self, home: &Home, link: &SignIn) -> Result<Running> {

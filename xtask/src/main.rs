@@ -11,6 +11,7 @@ mod pairing;
 mod playground;
 mod process;
 mod screen;
+mod telegram;
 mod test;
 mod tools;
 mod worker;
@@ -18,11 +19,12 @@ mod workspace;
 
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::Parser;
 
 use crate::{
-    process::Stopped, screen::Screen, tools::Tools, worker::Purpose, workspace::Workspace,
+    database::Where, process::Stopped, screen::Screen, tools::Tools, worker::Purpose,
+    workspace::Workspace,
 };
 
 const ENDED_BY_SIGNAL: u8 = 130; // what shells expect after Ctrl-C
@@ -38,6 +40,11 @@ enum Command {
         /// Build what is deployed: smaller and faster, and slower to build
         #[arg(long)]
         release: bool,
+    },
+    /// Print a link that signs one browser in to the console of your deployment, once, within ten minutes; your Cloudflare account is the proof
+    SignIn {
+        /// The deployment's address, such as <https://bernard.example.workers.dev>
+        url: String,
     },
     /// Check everything that must hold before a change is accepted
     Test(test::Options),
@@ -68,6 +75,7 @@ fn run(command: &Command) -> Result<()> {
         Command::BuildWorker { release: false } => {
             build_worker(&workspace, Purpose::told_by_wrangler())
         }
+        Command::SignIn { url } => sign_in(&workspace, url),
         Command::Test(options) => test::run(&workspace, options),
         Command::Bench(options) => bench::run(&workspace, options),
     }
@@ -80,4 +88,22 @@ fn build_worker(workspace: &Workspace, purpose: Purpose) -> Result<()> {
     let screen = Screen::new(false);
     let tools = Tools::ready(workspace, &screen)?;
     worker::build(workspace, &screen, &tools, purpose)
+}
+
+fn sign_in(workspace: &Workspace, url: &str) -> Result<()> {
+    let origin = url.trim_end_matches('/');
+    let host = origin.strip_prefix("https://").unwrap_or_default();
+    if host.is_empty() || host.contains(['/', '?', '#', '@']) {
+        bail!(
+            "{url} is not a deployment's address; it looks like https://bernard.example.workers.dev"
+        )
+    }
+    let screen = Screen::new(false);
+    let tools = Tools::ready(workspace, &screen)?;
+    let [link] = database::sign_in_links(workspace, &screen, &tools, Where::Deployed)?;
+    println!(
+        "Open this within ten minutes; it works once:\n{origin}{}",
+        link.path()
+    );
+    Ok(())
 }

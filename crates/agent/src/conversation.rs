@@ -13,6 +13,7 @@ pub(crate) use guard::WARNING;
 pub use words::sentence;
 
 use crate::effect::{Content, Effect};
+use crate::gate;
 use crate::event::{
     AskId, Button, Decision, Delivery, Event, Message, Millis, ModelFailure, Reply, SayId, Stop,
     Wish,
@@ -114,8 +115,8 @@ impl Conversation {
             .as_ref()
             .map(Turn::outstanding)
             .unwrap_or_default();
-        let errand = self.errands.first().cloned();
-        effects.extend(errand.and_then(|mut errand| errand.next()).map(run));
+        let errands = self.under_way().map(|n| self.errands[n].clone());
+        effects.extend(errands.filter_map(|mut errand| errand.next()).map(run));
         effects.extend(self.saying.iter().map(|saying| Effect::Say {
             say: saying.say.clone(),
             content: saying.content.clone(),
@@ -151,7 +152,7 @@ impl Conversation {
             .flat_map(Turn::calls)
             .filter(open)
             .map(|open| &open.call)
-            .chain(self.errands.first().and_then(Errand::running))
+            .chain(self.under_way().filter_map(|n| self.errands[n].running()))
     }
 
     /// How many messages wait for the turn's next step.
@@ -179,6 +180,8 @@ impl Conversation {
         let Some(mut turn) = self.turn.take_if(|turn| turn.thinking() == Some(ask)) else {
             return vec![];
         };
+        let text = gate::for_people(&reply.text);
+        let reply = Reply { text, ..reply };
         if turn.may_call() && !reply.calls.is_empty() {
             return self.act(turn, reply.text, reply.calls, at);
         }
@@ -220,25 +223,43 @@ impl Conversation {
             return vec![];
         }
         self.errands.push(Errand::new(say.0, calls));
-        if self.errands.len() > 1 {
+        let last = self.errands.len() - 1;
+        if !self.under_way().any(|n| n == last) {
             return vec![]; // its turn comes
         }
-        self.next_errand(at)
+        self.go_on_with(last, at)
     }
 
-    /// Goes on with the errands: the next call, or word of those that have none left.
-    fn next_errand(&mut self, at: Millis) -> Vec<Effect> {
-        let mut effects = vec![];
-        while let Some(errand) = self.errands.first_mut() {
-            if let Some(next) = errand.next() {
+    /// The errands of which a call runs: the first in line, and those that keep nothing waiting.
+    fn under_way(&self) -> impl Iterator<Item = usize> {
+        let first = self.first_in_line();
+        let runs = move |n: &usize| Some(*n) == first || self.errands[*n].aside;
+        (0..self.errands.len()).filter(runs)
+    }
+
+    fn first_in_line(&self) -> Option<usize> {
+        self.errands.iter().position(|errand| !errand.aside)
+    }
+
+    /// The errand under way that has this call run.
+    fn errand_of(&self, id: &CallId) -> Option<usize> {
+        self.under_way().find(|n| self.errands[*n].runs(id))
+    }
+
+    /// Goes on with an errand: its next call, or word of it and then the next in line.
+    fn go_on_with(&mut self, errand: usize, at: Millis) -> Vec<Effect> {
+        let (mut effects, mut going) = (vec![], Some(errand));
+        while let Some(n) = going {
+            if let Some(next) = self.errands[n].next() {
                 effects.push(run(next));
                 return effects;
             }
-            let done = self.errands.remove(0);
+            let done = self.errands.remove(n);
             let (text, note) = (done.words(), done.note());
             self.append(at, Line::Note { text: note });
             let buttons = vec![];
             effects.push(self.send(SayId(done.name), Content::Text { text, buttons }));
+            going = self.first_in_line().filter(|_| !done.aside); // beside it, that one runs already
         }
         effects
     }
@@ -250,9 +271,9 @@ impl Conversation {
         by: Option<String>,
         at: Millis,
     ) -> Vec<Effect> {
-        if let Some(errand) = self.errands.first_mut().filter(|errand| errand.runs(id)) {
-            errand.end(&outcome);
-            return self.next_errand(at);
+        if let Some(errand) = self.errand_of(id) {
+            self.errands[errand].end(&outcome);
+            return self.go_on_with(errand, at);
         }
         let expected = |turn: &mut Turn| runs(turn, id) || asks(turn, id) && is_no(&outcome);
         let Some(mut turn) = self.turn.take_if(expected) else {
@@ -285,7 +306,8 @@ impl Conversation {
     }
 
     fn waiting(&mut self, id: &CallId, machine: String, taken: bool, at: Millis) -> Vec<Effect> {
-        if let Some(errand) = self.errands.first_mut().filter(|errand| errand.runs(id)) {
+        if let Some(n) = self.errand_of(id) {
+            let errand = &mut self.errands[n];
             let (name, told) = (format!("{}-away", errand.name), errand.told_away);
             errand.told_away = true;
             let away = errand
@@ -416,12 +438,13 @@ impl Conversation {
 
     /// What is left of the errands is not done; what of it runs is called off.
     fn call_errands_off(&mut self, at: Millis) -> Vec<Effect> {
-        let mut effects = vec![];
+        let running = self.under_way().filter_map(|n| self.errands[n].running());
+        let mut effects: Vec<Effect> = running
+            .map(|call| Effect::Cancel {
+                call: call.id.clone(),
+            })
+            .collect();
         for mut errand in std::mem::take(&mut self.errands) {
-            if effects.is_empty() {
-                let running = errand.running().map(|call| call.id.clone());
-                effects.extend(running.map(|call| Effect::Cancel { call }));
-            }
             while errand.running().is_some() {
                 errand.end(&Outcome::Cancelled);
             }
@@ -545,6 +568,7 @@ impl Conversation {
         for Message {
             text,
             quoted,
+            attachments,
             trust,
             at,
         } in std::mem::take(&mut self.queued)
@@ -554,6 +578,7 @@ impl Conversation {
                 Line::Person {
                     text,
                     quoted,
+                    attachments,
                     trust,
                 },
             );
@@ -588,7 +613,15 @@ impl Conversation {
         )
     }
 
+    /// Everything that is ever said goes through here.
     fn send(&mut self, say: SayId, content: Content) -> Effect {
+        let content = match content {
+            Content::Text { text, buttons } => Content::Text {
+                text: gate::for_people(&text),
+                buttons,
+            },
+            Content::File { .. } => content,
+        };
         self.saying.push(Saying {
             say: say.clone(),
             content: content.clone(),

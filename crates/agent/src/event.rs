@@ -1,7 +1,7 @@
 //! All that can happen to a conversation.
 
 pub use crate::transcript::Millis;
-use crate::transcript::Trust;
+use crate::transcript::{Attachment, Trust};
 use protocol::call::{CallId, Outcome, ToolCall, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -116,6 +116,9 @@ pub struct Message {
     /// The text it replies to, if any.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub quoted: Option<String>,
+    /// The files that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub attachments: Vec<Attachment>,
     /// Who stands behind the words.
     pub trust: Trust,
     /// When it was written.

@@ -8,6 +8,7 @@
 pub mod conversation;
 pub mod effect;
 pub mod event;
+pub mod gate;
 pub mod policy;
 pub mod prompt;
 pub mod tool;
@@ -16,4 +17,4 @@ pub mod transcript;
 pub use conversation::Conversation;
 pub use effect::{Content, Effect};
 pub use event::Event;
-pub use transcript::{Entry, Line, Trust};
+pub use transcript::{Attachment, Entry, Line, Trust};

@@ -93,7 +93,7 @@ mod tests {
             Verdict::Refuse(
                 "there is no tool `files.delete`; the tools are files.list, files.stat, files.read, files.search, \
                  files.write, files.edit, files.append, files.move, files.copy, files.mkdir, files.trash, files.undo, \
-                 files.send, shell.run, process.list, process.output, process.write, process.signal, process.stop, memory.remember, memory.search, memory.forget, reminders.set, \
+                 files.send, files.save, shell.run, process.list, process.output, process.write, process.signal, process.stop, memory.remember, memory.search, memory.forget, reminders.set, \
                  reminders.list, reminders.cancel, results.read"
                     .into()
             )

@@ -153,6 +153,7 @@ mod tests {
         line(Line::Person {
             text: text.into(),
             quoted: None,
+            attachments: Vec::new(),
             trust: Trust::Owner,
         })
     }

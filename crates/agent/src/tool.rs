@@ -3,6 +3,7 @@
 use crate::transcript::Trust;
 use protocol::call::{ToolCall, ToolName};
 use protocol::tools::{Grade, Place, ToolSpec, bridge_tools};
+use protocol::warrant::PROPOSE;
 use serde_json::{Value, json};
 use std::sync::LazyLock;
 
@@ -108,10 +109,11 @@ pub fn trust_in(call: &ToolCall) -> Trust {
 
 /// A call in one short line for people: the tool and its most telling argument.
 pub fn brief(call: &ToolCall) -> String {
-    let argument = ["argv", "path", "from", "query", "text", "id"]
+    let argument = ["argv", "allow", "path", "from", "query", "text", "id"]
         .iter()
         .find_map(|name| words(call.arguments.get(name)?));
     let line = match argument {
+        Some(argument) if call.tool.0 == PROPOSE => format!("a rule for {argument}"),
         Some(argument) => format!("{} {argument}", call.tool),
         None => call.tool.to_string(),
     };
@@ -214,6 +216,10 @@ mod tests {
         assert_eq!(
             brief_of("files.move", json!({"from": "a.txt", "to": "b.txt"})),
             "files.move a.txt"
+        );
+        assert_eq!(
+            brief_of(PROPOSE, json!({"allow": ["git", "status"], "exact": true})),
+            "a rule for git status"
         );
         assert_eq!(
             brief_of("results.read", json!({"call": "c1", "from": 7})),

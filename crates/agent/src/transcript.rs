@@ -18,6 +18,19 @@ pub enum Trust {
     Elsewhere,
 }
 
+/// A file that a person gave; its bytes lie elsewhere.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Names it for as long as it is kept.
+    pub id: String,
+    /// What it is called; whoever made the file may have chosen that.
+    pub name: String,
+    /// Its media type, by the word of whoever sent it.
+    pub mime: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
 /// One line of the transcript.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Entry {
@@ -38,6 +51,9 @@ pub enum Line {
         /// What it replies to.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         quoted: Option<String>,
+        /// The files that came with it.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        attachments: Vec<Attachment>,
         /// Who stands behind it.
         trust: Trust,
     },

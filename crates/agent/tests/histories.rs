@@ -315,6 +315,7 @@ impl History {
                     message: Message {
                         text: format!("message {}", self.messages),
                         quoted: None,
+                        attachments: Vec::new(),
                         trust,
                         at: 1,
                     },

@@ -316,6 +316,7 @@ impl Player {
             Line::Person {
                 text,
                 quoted,
+                attachments: _,
                 trust,
             } => {
                 let quoted = quoted
@@ -411,6 +412,7 @@ fn message(how: &str, text: &str, at: Millis) -> Message {
     Message {
         text: text.to_owned(),
         quoted,
+        attachments: vec![],
         trust,
         at,
     }

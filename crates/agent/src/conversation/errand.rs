@@ -5,6 +5,7 @@ use crate::policy::{self, Verdict};
 use crate::tool;
 use protocol::call::{CallId, Outcome, ToolCall};
 use protocol::tools::Place;
+use protocol::warrant::PROPOSE;
 use serde::{Deserialize, Serialize};
 
 /// How much of what a call brings is told, in characters.
@@ -21,6 +22,9 @@ pub(super) struct Errand {
     told: Vec<String>,
     /// How many of them were done.
     done: u32,
+    /// It wishes for rules and may wait long for a yes at home: nothing waits for it, and it waits for nothing.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) aside: bool,
     /// The person knows that the machine is away.
     pub(super) told_away: bool,
 }
@@ -29,6 +33,7 @@ impl Errand {
     pub(super) fn new(name: String, calls: Vec<ToolCall>) -> Self {
         Self {
             name,
+            aside: calls.iter().all(is_wish),
             left: calls,
             told: vec![],
             done: 0,
@@ -40,6 +45,9 @@ impl Errand {
     /// question that nobody asked.
     pub(super) fn next(&mut self) -> Option<(ToolCall, Place)> {
         while let Some(call) = self.left.first().cloned() {
+            if is_wish(&call) {
+                return Some((call, Place::Bridge)); // its machine asks, whoever else has been asked
+            }
             match policy::judge(&call) {
                 Verdict::Run(place) => return Some((call, place)),
                 Verdict::Ask(_) | Verdict::Refuse(_) => {
@@ -102,4 +110,8 @@ impl Errand {
             }
         )
     }
+}
+
+fn is_wish(call: &ToolCall) -> bool {
+    call.tool.0 == PROPOSE
 }

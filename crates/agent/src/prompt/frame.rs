@@ -21,6 +21,11 @@ pub(super) fn quote(text: &str) -> String {
     format!("<quote>\n{}\n</quote>", contained(text))
 }
 
+/// A name on one line: without what the eye cannot see, and without anything that could pass for a frame's edge.
+pub(super) fn one_line(name: &str) -> String {
+    contained(name).replace(['\n', '\t'], " ")
+}
+
 /// A text without what the eye cannot see, and without anything that could pass for a frame's edge.
 fn contained(text: &str) -> String {
     let text = visible(text);

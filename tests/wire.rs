@@ -89,6 +89,10 @@ fn hello() -> Hello {
         ],
         asking_commands: vec![vec![text("git"), text("commit")]],
         asking_tools: vec![text("files.write")],
+        free_commands: vec![vec![text("git"), text("status")]],
+        home_commands: vec![vec![text("terraform"), text("apply")]],
+        home_tools: vec![text("files.trash")],
+        sandbox: text("commands run fenced in: files, signals, no sockets"),
         policy_fault: Some(text("policy.toml was changed and is not accepted")),
         policy_sha256: "0c".repeat(32),
     }
@@ -100,6 +104,7 @@ fn warrant() -> Warrant {
         call: call(),
         tool: ToolName::new("files.read"),
         arguments: json!({"path": "playground/notes.md"}),
+        asked: false,
     }
 }
 
@@ -131,6 +136,15 @@ fn to_bridge() -> Vec<ToBridge> {
             call: call(),
             until: WINDOW,
         },
+        ToBridge::FileStart {
+            call: call(),
+            file: file(),
+        },
+        ToBridge::FileMissing { call: call() },
+        ToBridge::Mark {
+            call: call(),
+            mark: text("EBESExQVFhcYGRobHB0eHw"),
+        },
     ]
 }
 
@@ -140,6 +154,10 @@ fn to_worker() -> Vec<ToWorker> {
             nonce: text("Dw4NDAsKCQgHBgUEAwIBAA"),
             hello: line(&hello()),
             signature: text("c2lnbmF0dXJl"),
+        },
+        ToWorker::Want { call: call() },
+        ToWorker::Read {
+            mark: text("EBESExQVFhcYGRobHB0eHw"),
         },
         ToWorker::FileStart {
             call: call(),

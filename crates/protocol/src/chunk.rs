@@ -5,8 +5,14 @@ use crate::call::CallId;
 /// The most bytes of file in one frame. The Worker's memory is 128 MB for many people; small frames keep a transfer small.
 pub const MAX_CHUNK: usize = 64 * 1024;
 
-/// The most bytes that a bridge may have sent beyond what the Worker has stored.
+/// The most bytes of files that are on their way in one direction: sent, and not known to be stored or read.
 pub const WINDOW: u64 = 1024 * 1024;
+
+/// About how much of a file the Worker sends before it sets a mark: half a window, so that the one half travels while the other is read.
+pub const STRETCH: usize = 512 * 1024;
+
+/// How many marks may be on their way to a bridge at once.
+pub const MARKS: usize = 2;
 
 /// A piece of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -5,7 +5,8 @@
 //! 3. **Session** ([`session`]): [`ToBridge::Challenge`], [`ToWorker::Answer`], [`ToBridge::Welcome`]; both have signed one
 //!    transcript, whose hash names the session.
 //! 4. **Work**: each [`ToBridge::Run`] carries a [`warrant::Warrant`]; its [`ToWorker::Result`] carries a [`warrant::Receipt`]; the bridge
-//!    keeps a result until [`ToBridge::Acknowledged`]. A file travels before the result that names it, in binary [`chunk`]s.
+//!    keeps a result until [`ToBridge::Acknowledged`]. A file travels before the result that names it, in binary [`chunk`]s;
+//!    one that a call shall save on the machine comes when the bridge asks for it ([`ToWorker::Want`]).
 //! 5. **Silence**: the bridge sends the text [`PING`] and the Worker's runtime answers [`PONG`] without waking anyone. A bridge that has
 //!    heard nothing for [`LEASE_SECONDS`] is no longer ready to act: it hangs up and dials again.
 //!
@@ -26,7 +27,7 @@ pub mod token;
 #[cfg(feature = "signatures")]
 mod words;
 
-use call::CallId;
+use call::{CallId, FileRef};
 use serde::{Deserialize, Serialize};
 
 /// The version of everything in this crate; both sides must speak the same.
@@ -92,6 +93,25 @@ pub enum ToBridge {
         /// The offset, in bytes from the file's beginning.
         until: u64,
     },
+    /// Announces the bytes of the file that a call shall save; they follow in [`chunk`]s, [`ToBridge::Mark`]s between them.
+    FileStart {
+        /// The call.
+        call: CallId,
+        /// What comes.
+        file: FileRef,
+    },
+    /// There is no such file (any more) as a call shall save.
+    FileMissing {
+        /// The call.
+        call: CallId,
+    },
+    /// Stands behind a stretch of a file, [`chunk::STRETCH`] long at the most. Whoever has read as far can say it back.
+    Mark {
+        /// The call that the file is for.
+        call: CallId,
+        /// 128 random bits, base64url.
+        mark: String,
+    },
 }
 
 /// What a bridge tells the Worker.
@@ -117,6 +137,16 @@ pub enum ToWorker {
         mime: String,
         /// How many bytes will come.
         size: u64,
+    },
+    /// Asks for the bytes of the file that an open call names, from their beginning.
+    Want {
+        /// The call.
+        call: CallId,
+    },
+    /// Says a [`ToBridge::Mark`] back: all before it has been read, so that more may come.
+    Read {
+        /// The mark.
+        mark: String,
     },
     /// Says that a call waits for its owner's yes at home, which nothing that the Worker says can take the place of.
     Waiting {

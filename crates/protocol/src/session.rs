@@ -22,6 +22,18 @@ pub struct Hello {
     /// The tools that its policy wants a yes for.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asking_tools: Vec<String>,
+    /// Those commands that are allowed whatever words follow: the machine knows what they do, or denies them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub free_commands: Vec<Vec<String>>,
+    /// Those commands that its owner is asked about at home, so that nobody else need be.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub home_commands: Vec<Vec<String>>,
+    /// The tools of which the same is true.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub home_tools: Vec<String>,
+    /// What commands run behind there, and what of it the machine has seen to hold, as it tells people.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub sandbox: String,
     /// What its owner should be told of the policy, such as that a change of it is not accepted; nothing where all is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub policy_fault: Option<String>,
@@ -45,6 +57,8 @@ pub struct Root {
 pub enum Access {
     /// Look.
     Read,
+    /// Look, and add what is new; what is there stays as it is.
+    Append,
     /// Look and change.
     Write,
 }
@@ -122,6 +136,14 @@ pub(crate) fn fields(texts: &[&str]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_access_includes_the_one_before_and_has_a_word_on_the_wire() {
+        assert!(Access::Read < Access::Append && Access::Append < Access::Write);
+        let words = [Access::Read, Access::Append, Access::Write];
+        let words = serde_json::to_string(&words).unwrap();
+        assert_eq!(words, r#"["read","append","write"]"#);
+    }
 
     #[test]
     fn fields_that_differ_only_in_their_borders_give_different_bytes() {

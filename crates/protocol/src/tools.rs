@@ -3,6 +3,7 @@
 use crate::call::{CallId, ToolName};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
+use std::sync::LazyLock;
 
 /// What an action can do to the world, mildest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -208,6 +209,25 @@ pub struct FilesSend {
     pub path: String,
 }
 
+/// `files.save`: a file that the person gave, put on the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FilesSave {
+    /// Which file: the id that the message shows, or the `files.send` call that brought one from another machine.
+    pub file: String,
+    /// Its whole new path, or the folder that it goes to under its own name.
+    pub to: String,
+}
+
+/// What the id of a file that a person gave begins with; the first 128 bits of its SHA-256 follow, in hex.
+pub const GIVEN: &str = "in-";
+
+/// The id of a file that a person gave. It names the very bytes: who has signed a call with it has signed them.
+pub fn given_id(sha256: &str) -> String {
+    let hash = sha256.get(..32).unwrap_or(sha256);
+    format!("{GIVEN}{hash}")
+}
+
 /// `shell.run`: a program with its arguments; there is no shell.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -298,9 +318,16 @@ pub fn bridge_tools() -> Vec<ToolSpec> {
         spec(
             "files.send",
             Grade::Read,
-            "Hand a file from the home machine to the person in this chat.",
-            json!({"path": path("the file")}),
+            "Hand a file to the person in this chat.",
+            json!({"path": {"type": "string"}}),
             &["path"],
+        ),
+        spec(
+            "files.save",
+            Grade::Write,
+            "Save an attached file, by its id, to a path or folder.",
+            json!({"file": {"type": "string"}, "to": {"type": "string"}}),
+            &["file", "to"],
         ),
         spec(
             "shell.run",
@@ -362,6 +389,17 @@ fn process_tools() -> Vec<ToolSpec> {
     ]
 }
 
+/// What a home machine's tool can do to the world; `None` if there is no such tool.
+pub fn bridge_grade(name: &str) -> Option<Grade> {
+    // Each call asks several times, and the specs with their schemas are a thousand small allocations.
+    static GRADES: LazyLock<Vec<(ToolName, Grade)>> = LazyLock::new(|| {
+        let tools = bridge_tools().into_iter();
+        tools.map(|spec| (spec.name, spec.grade)).collect()
+    });
+    let found = GRADES.iter().find(|(known, _)| known.0 == name);
+    found.map(|(_, grade)| *grade)
+}
+
 fn reading_tools() -> Vec<ToolSpec> {
     vec![
         spec(
@@ -383,9 +421,9 @@ fn reading_tools() -> Vec<ToolSpec> {
         spec(
             "files.read",
             Grade::Read,
-            "Read a text file on the home machine, whole or by lines.",
+            "Read a text file, whole or by lines.",
             json!({
-                "path": path("the file"),
+                "path": {"type": "string"},
                 "from_line": {"type": "integer", "minimum": 1},
                 "lines": {"type": "integer", "minimum": 1},
             }),
@@ -394,7 +432,7 @@ fn reading_tools() -> Vec<ToolSpec> {
         spec(
             "files.search",
             Grade::Read,
-            "Find files on the home machine by name or by text.",
+            "Find files by name or by text.",
             json!({
                 "query": {"type": "string", "description": "words that the name or text holds"},
                 "path": path("folder to stay below; empty for all"),
@@ -427,8 +465,8 @@ fn changing_tools() -> Vec<ToolSpec> {
         spec(
             "files.write",
             Grade::Write,
-            "Make a text file on the home machine, or replace it whole.",
-            json!({"path": path("the file"), "text": text()}),
+            "Make a text file, or replace it whole.",
+            json!({"path": text(), "text": text()}),
             &["path", "text"],
         ),
         spec(
@@ -476,8 +514,8 @@ fn changing_tools() -> Vec<ToolSpec> {
         spec(
             "files.undo",
             Grade::Write,
-            "Undo a change by these file tools, or redo one by undoing its undo.",
-            json!({"call": path("the change's call; the last change by default")}),
+            "Undo a change by these file tools; undo that undo to redo it.",
+            json!({"call": path("the change's call; the last by default")}),
             &[],
         ),
     ]

@@ -7,6 +7,34 @@ use serde_json::Value;
 /// The pseudo-tool that calls off a running call; its only argument is `call`.
 pub const CANCEL: &str = "calls.cancel";
 
+/// The pseudo-tool by which the person wishes for a rule; its arguments are a [`Wish`]. No model is told of it. It never does anything
+/// without a yes at home.
+pub const PROPOSE: &str = "policy.propose";
+
+/// The most words that a rule can be wished for with.
+pub const MAX_WISH_WORDS: usize = 32;
+
+/// The most bytes that they have together: whoever says yes has to read them, on a phone as well.
+pub const MAX_WISH_BYTES: usize = 1_000;
+
+/// A wish for a rule: what a machine should run from now on without a question. It is no more than a wish.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Wish {
+    /// How the command begins.
+    pub allow: Vec<String>,
+    /// Nothing may follow these words.
+    pub exact: bool,
+}
+
+impl Wish {
+    /// Whether it is short enough to be asked about.
+    pub fn fits(&self) -> bool {
+        let bytes: usize = self.allow.iter().map(String::len).sum();
+        (1..=MAX_WISH_WORDS).contains(&self.allow.len()) && bytes <= MAX_WISH_BYTES
+    }
+}
+
 /// How long a warrant may be acted on, in seconds.
 pub const WARRANT_SECONDS: u64 = 30;
 
@@ -22,6 +50,8 @@ pub struct Warrant {
     pub tool: ToolName,
     /// Its arguments.
     pub arguments: Value,
+    /// Whether the person has said yes to this very call in the chat. Where they have not, the machine sees to it that they are asked.
+    pub asked: bool,
 }
 
 /// Proves how a call ended. Issued by the bridge's key for the command key's id, with the session as nonce.

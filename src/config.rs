@@ -1,6 +1,7 @@
 //! Every variable and secret that the Worker knows, read once into [`Config`].
 
 use crate::channels::telegram::Api;
+use crate::channels::whatsapp::{self, Template};
 use crate::models::ModelAccess;
 use crate::secret::Secret;
 use std::ops::RangeInclusive;
@@ -24,6 +25,18 @@ pub struct Config {
     pub telegram_webhook_secret: Option<Secret>,
     /// Stands in for `https://api.telegram.org`.
     pub telegram_url: Option<String>,
+    /// What requests to WhatsApp carry; without it WhatsApp is closed.
+    pub whatsapp_token: Option<Secret>,
+    /// What Meta signs each delivery with; without it the webhook is closed.
+    pub whatsapp_app_secret: Option<Secret>,
+    /// What Meta says when it asks whether the webhook is ours; without it that is not answered.
+    pub whatsapp_verify_token: Option<Secret>,
+    /// The id of Bernard's phone number with Meta; without it WhatsApp is closed.
+    pub whatsapp_number: Option<String>,
+    /// What may be sent to someone who has not written for a day.
+    pub whatsapp_template: Option<Template>,
+    /// Stands in for Meta's Graph API, with its version.
+    pub whatsapp_url: Option<String>,
     /// The one-time code that makes its first user the owner.
     pub owner_claim: Option<Secret>,
     /// Which models to ask, in order, as `MODEL` has it.
@@ -99,6 +112,15 @@ impl Config {
             telegram_token: secret("TELEGRAM_BOT_TOKEN"),
             telegram_webhook_secret: secret("TELEGRAM_WEBHOOK_SECRET"),
             telegram_url: text("TELEGRAM_API_URL"),
+            whatsapp_token: secret("WHATSAPP_ACCESS_TOKEN"),
+            whatsapp_app_secret: secret("WHATSAPP_APP_SECRET"),
+            whatsapp_verify_token: secret("WHATSAPP_VERIFY_TOKEN"),
+            whatsapp_number: text("WHATSAPP_PHONE_NUMBER_ID"),
+            whatsapp_template: text("WHATSAPP_TEMPLATE").map(|name| Template {
+                name,
+                language: text("WHATSAPP_TEMPLATE_LANGUAGE").unwrap_or_else(|| "en".to_owned()),
+            }),
+            whatsapp_url: text("WHATSAPP_API_URL"),
             owner_claim: secret("OWNER_CLAIM"),
             model: text("MODEL").unwrap_or_else(|| "offline".to_owned()),
             access: ModelAccess {
@@ -118,6 +140,18 @@ impl Config {
         self.telegram_token
             .clone()
             .map(|token| Api::new(self.telegram_url.as_deref(), token))
+    }
+
+    /// WhatsApp's API; an error is the variable that is not set.
+    pub fn whatsapp(&self) -> Result<whatsapp::Api, &'static str> {
+        let token = self.whatsapp_token.clone();
+        let number = self.whatsapp_number.as_deref();
+        Ok(whatsapp::Api::new(
+            self.whatsapp_url.as_deref(),
+            token.ok_or("WHATSAPP_ACCESS_TOKEN")?,
+            number.ok_or("WHATSAPP_PHONE_NUMBER_ID")?,
+            self.whatsapp_template.clone(),
+        ))
     }
 }
 

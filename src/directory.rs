@@ -2,12 +2,18 @@
 
 use crate::error::Result;
 use protocol::key::{hex, random_bytes, sha256_hex};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use wasm_bindgen::JsValue;
 use worker::{D1Database, D1PreparedStatement, Env};
 
 /// How long links that do not work any more are kept, in milliseconds.
 const DAY_MILLIS: i64 = 24 * 60 * 60 * 1000;
+
+/// How long a stranger's code works, and how long they are not answered again.
+const KNOCK_MILLIS: i64 = 60 * 60 * 1000;
+
+/// How many strangers may wait in one app; more are not answered.
+const MOST_KNOCKS: i64 = 3;
 
 /// The database of who is who.
 pub struct Directory(D1Database);
@@ -25,6 +31,54 @@ pub struct BridgeRow {
     pub command_key: String,
     /// `pending`, `active` or `revoked`.
     pub state: String,
+}
+
+/// Somebody whom nobody knows, and who has written.
+#[derive(Debug, Clone, Copy)]
+pub struct Knock<'a> {
+    /// The app's name.
+    pub channel: &'a str,
+    /// Their numeric id there.
+    pub address: &'a str,
+    /// What the app calls them.
+    pub name: &'a str,
+    /// The chat to answer in.
+    pub chat: &'a str,
+    /// What they are told to show the owner.
+    pub code: &'a str,
+}
+
+/// Somebody who waits for the owner's word.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stranger {
+    /// The app's name.
+    pub channel: String,
+    /// Their numeric id there.
+    pub address: String,
+    /// What the app calls them.
+    pub name: String,
+    /// The chat to answer in.
+    pub chat: String,
+}
+
+/// Somebody who is known, at one address.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub struct Known {
+    /// Names them and their object.
+    pub id: String,
+    /// `owner`, `member` or `guest`.
+    pub role: String,
+    /// What they were called when they were let in.
+    pub name: String,
+    /// The app's name.
+    pub channel: String,
+    /// Their numeric id there.
+    pub address: String,
+}
+
+#[derive(Deserialize)]
+struct RoleRow {
+    role: String,
 }
 
 #[derive(Deserialize)]
@@ -87,16 +141,202 @@ impl Directory {
         Ok(person)
     }
 
-    /// Whether this stranger is seen for the first time; later it is not.
-    pub async fn meet_stranger(&self, channel: &str, address: &str, now: i64) -> Result<bool> {
+    /// Who the owner is, if there is one.
+    pub async fn owner(&self) -> Result<Option<String>> {
+        self.user(
+            "SELECT id AS user_id FROM users WHERE role = 'owner' LIMIT 1",
+            &[],
+        )
+        .await
+    }
+
+    /// What a person may do: `owner`, `member` or `guest`.
+    pub async fn role(&self, user: &str) -> Result<Option<String>> {
+        let statement = self.bind("SELECT role FROM users WHERE id = ?", &[user.into()])?;
+        let row: Option<RoleRow> = statement.first(None).await?;
+        Ok(row.map(|row| row.role))
+    }
+
+    /// A stranger knocks; whether they are to be answered. Once for each code, a few at a time in each app, and never who was blocked.
+    pub async fn knock(&self, knock: &Knock<'_>, now: i64) -> Result<bool> {
         let done = self
             .bind(
-                "INSERT INTO strangers (channel, address, notified_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
-                &[channel.into(), address.into(), number(now)],
+                "INSERT INTO strangers (channel, address, notified_at, name, chat, code_hash, expires_at)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
+                 WHERE (SELECT count(*) FROM strangers WHERE channel = ?1 AND code_hash <> '' AND expires_at > ?3) < ?8
+                 ON CONFLICT (channel, address) DO UPDATE SET notified_at = ?3, name = ?4, chat = ?5, code_hash = ?6, expires_at = ?7
+                 WHERE strangers.blocked = 0 AND strangers.expires_at <= ?3",
+                &[
+                    knock.channel.into(),
+                    knock.address.into(),
+                    number(now),
+                    knock.name.into(),
+                    knock.chat.into(),
+                    sha256_hex(knock.code.as_bytes()).into(),
+                    number(now + KNOCK_MILLIS),
+                    number(MOST_KNOCKS),
+                ],
             )?
             .run()
             .await?;
         Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+    }
+
+    /// The stranger who was given this code.
+    pub async fn stranger_by_code(&self, code: &str, now: i64) -> Result<Option<Stranger>> {
+        let statement = self.bind(
+            "SELECT channel, address, name, chat FROM strangers WHERE code_hash = ? AND expires_at > ? AND blocked = 0",
+            &[sha256_hex(code.as_bytes()).into(), number(now)],
+        )?;
+        Ok(statement.first(None).await?)
+    }
+
+    /// A stranger by their address.
+    pub async fn stranger(&self, channel: &str, address: &str) -> Result<Option<Stranger>> {
+        let statement = self.bind(
+            "SELECT channel, address, name, chat FROM strangers WHERE channel = ? AND address = ?",
+            &[channel.into(), address.into()],
+        )?;
+        Ok(statement.first(None).await?)
+    }
+
+    /// Makes a stranger a guest, once; gives who they are now.
+    pub async fn let_in(&self, channel: &str, address: &str, now: i64) -> Result<Option<String>> {
+        let fresh = hex(&random_bytes::<16>()?);
+        // One batch is one transaction: of two yeses at once, the second finds no stranger any more.
+        self.0
+            .batch(vec![
+                self.bind(
+                    "INSERT INTO users (id, role, created_at, name) SELECT ?1, 'guest', ?2, name FROM strangers
+                     WHERE channel = ?3 AND address = ?4
+                     AND NOT EXISTS (SELECT 1 FROM identities WHERE identities.channel = ?3 AND identities.address = ?4)",
+                    &[(&fresh).into(), number(now), channel.into(), address.into()],
+                )?,
+                self.bind(
+                    "INSERT INTO identities (channel, address, user_id, created_at) SELECT ?1, ?2, id, ?3 FROM users WHERE id = ?4",
+                    &[channel.into(), address.into(), number(now), (&fresh).into()],
+                )?,
+                self.bind(
+                    "DELETE FROM strangers WHERE channel = ? AND address = ?",
+                    &[channel.into(), address.into()],
+                )?,
+            ])
+            .await?;
+        let person = self.person(channel, address).await?;
+        if let Some(person) = person.as_ref().filter(|person| **person == fresh) {
+            self.audit(person, "let_in", channel, now).await?;
+            return Ok(Some(person.clone()));
+        }
+        Ok(None)
+    }
+
+    /// Turns a stranger away: for a week, or for good. Whether there was one.
+    pub async fn keep_out(
+        &self,
+        channel: &str,
+        address: &str,
+        for_good: bool,
+        now: i64,
+    ) -> Result<bool> {
+        let done = self
+            .bind(
+                "UPDATE strangers SET code_hash = '', blocked = ?1, expires_at = ?2 WHERE channel = ?3 AND address = ?4",
+                &[
+                    number(i64::from(for_good)),
+                    number(now + 7 * DAY_MILLIS),
+                    channel.into(),
+                    address.into(),
+                ],
+            )?
+            .run()
+            .await?;
+        Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+    }
+
+    /// Everybody who is known, an entry for each address; the owner first.
+    pub async fn people(&self) -> Result<Vec<Known>> {
+        let statement = self.bind(
+            "SELECT users.id AS id, role, name, coalesce(channel, 'console') AS channel, coalesce(address, '') AS address
+             FROM users LEFT JOIN identities ON identities.user_id = users.id
+             WHERE role = 'owner' OR channel IS NOT NULL ORDER BY role <> 'owner', users.created_at, identities.created_at",
+            &[],
+        )?;
+        Ok(statement.all().await?.results()?)
+    }
+
+    /// Gives somebody other than the owner another role. Whether there was such a one.
+    pub async fn set_role(&self, user: &str, role: &str, now: i64) -> Result<bool> {
+        let done = self
+            .bind(
+                "UPDATE users SET role = ? WHERE id = ? AND role <> 'owner'",
+                &[role.into(), user.into()],
+            )?
+            .run()
+            .await?;
+        self.audit(user, &format!("made_{role}"), "", now).await?;
+        Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+    }
+
+    /// Puts somebody other than the owner out: their addresses, browsers, links and machines open nothing any more. Whether there was
+    /// such a one.
+    pub async fn put_out(&self, user: &str, now: i64) -> Result<bool> {
+        if !matches!(self.role(user).await?.as_deref(), Some("member" | "guest")) {
+            return Ok(false);
+        }
+        let batch: Result<Vec<D1PreparedStatement>> = [
+            "DELETE FROM identities WHERE user_id = ?",
+            "DELETE FROM sessions WHERE user_id = ?",
+            "DELETE FROM sign_in_links WHERE user_id = ?",
+            "DELETE FROM join_codes WHERE user_id = ?",
+            "UPDATE bridges SET state = 'revoked' WHERE user_id = ?",
+        ]
+        .into_iter()
+        .map(|query| self.bind(query, &[user.into()]))
+        .collect();
+        self.0.batch(batch?).await?;
+        self.audit(user, "put_out", "", now).await?;
+        Ok(true)
+    }
+
+    /// Keeps a code by which a person joins another chat app; an earlier one of theirs works no more.
+    pub async fn open_join(&self, code: &str, user: &str, expires_at: i64) -> Result<()> {
+        self.run("DELETE FROM join_codes WHERE user_id = ?", &[user.into()])
+            .await?;
+        self.run(
+            "INSERT INTO join_codes (hash, user_id, expires_at) VALUES (?, ?, ?)",
+            &[
+                sha256_hex(code.as_bytes()).into(),
+                user.into(),
+                number(expires_at),
+            ],
+        )
+        .await
+    }
+
+    /// Uses such a code up: the address becomes that person's.
+    pub async fn join(
+        &self,
+        code: &str,
+        channel: &str,
+        address: &str,
+        now: i64,
+    ) -> Result<Option<String>> {
+        let person = self
+            .user(
+                "DELETE FROM join_codes WHERE hash = ?1 AND expires_at > ?2 RETURNING user_id",
+                &[sha256_hex(code.as_bytes()).into(), number(now)],
+            )
+            .await?;
+        let Some(person) = person else {
+            return Ok(None);
+        };
+        self.run(
+            "INSERT INTO identities (channel, address, user_id, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+            &[channel.into(), address.into(), (&person).into(), number(now)],
+        )
+        .await?;
+        self.audit(&person, "joined", channel, now).await?;
+        Ok(Some(person))
     }
 
     /// Keeps a sign-in link's hash.
@@ -162,6 +402,15 @@ impl Directory {
     pub async fn close_session(&self, hash: &str) -> Result<()> {
         self.run("DELETE FROM sessions WHERE hash = ?", &[hash.into()])
             .await
+    }
+
+    /// Ends all sessions of a person but the one with this hash.
+    pub async fn close_sessions(&self, user: &str, but: Option<&str>) -> Result<()> {
+        self.run(
+            "DELETE FROM sessions WHERE user_id = ? AND hash <> ?",
+            &[user.into(), but.unwrap_or_default().into()],
+        )
+        .await
     }
 
     /// Says which person's object judges a pairing.

@@ -1,15 +1,17 @@
 //! What each route does, once its proof is there. The front looks up and passes on; the person's object does the work.
 
-use crate::channels::{Deed as Done, Inbound, telegram};
+use crate::channels::app::{self, App};
+use crate::channels::{Channel, Deed as Done, Fate, Inbound};
 use crate::config::Config;
 use crate::console::{Asset, SESSION_MILLIS, hardened};
-use crate::directory::Directory;
+use crate::directory::{Directory, Knock, Stranger};
 use crate::door::console::{Visitor, cookie_name, is_from_own_page};
+use crate::door::webhook::{self, Turned};
 use crate::door::{self, Verified};
 use crate::error::{Error, Result};
 use crate::http;
 use crate::routes::{self, Deed, Proof, Route};
-use crate::user::{ERRAND_HEADER, Errand, REFUSED_PAIRING, now};
+use crate::user::{ERRAND_HEADER, Errand, REFUSED_PAIRING, now, people};
 use ::http::HeaderMap;
 use futures::StreamExt;
 use protocol::call::CallId;
@@ -22,8 +24,17 @@ use worker::{
 /// The most that a pairing request may hold, in bytes.
 const PAIR_LIMIT: usize = 8 * 1024;
 
-/// How long the front waits for Telegram when it tells a stranger.
+/// The header in which a page says what a file is called, percent-encoded.
+const FILE_NAME: &str = "x-file-name";
+
+/// The longest name that is passed on, in bytes: every character of a name may take nine.
+const FILE_NAME_LIMIT: usize = 4 * 1024;
+
+/// How long the front waits for an app when it tells a stranger.
 const NOTICE_LIMIT: Duration = Duration::from_secs(10);
+
+/// What is said to somebody who is known elsewhere and has shown it.
+const JOINED: &str = "I know you here as well now: the same memory, the same machines.";
 
 /// One request and all that is needed to judge it.
 struct Visit {
@@ -55,12 +66,23 @@ pub(crate) async fn answer(request: Request, env: Env, context: Context) -> Resu
     };
     match route.proof {
         Proof::Nothing => Ok(Response::ok("ok")?),
-        Proof::TelegramSecret => visit.telegram().await,
+        Proof::Webhook(app) if route.deed == Deed::Handshake => visit.handshake(app),
+        Proof::Webhook(app) => visit.webhook(app).await,
         Proof::BridgeToken => visit.bridge(route.deed).await,
         Proof::PairingLink => visit.pair().await,
         Proof::SignInLink => hardened(visit.sign_in(route, &part).await?),
         Proof::Session => hardened(visit.console(route, part).await?),
     }
+}
+
+/// Brings an errand to somebody's object; answered with JSON, a file or nothing.
+pub(crate) async fn bring(env: &Env, user: &str, errand: &Errand) -> Result<Response> {
+    let mut init = RequestInit::new();
+    init.with_method(Method::Post)
+        .with_body(Some(errand.encode()?.into()));
+    let request = Request::new_with_init("https://user/", &init)?;
+    let stub = env.durable_object("USER")?.get_by_name(user)?;
+    Ok(stub.fetch_with_request(request).await?)
 }
 
 /// The same few words for every refusal of a kind: whoever has no proof learns nothing from the answer.
@@ -76,42 +98,68 @@ fn refuse(status: u16) -> Result<Response> {
 }
 
 impl Visit {
-    async fn telegram(&mut self) -> Result<Response> {
-        let Some(secret) = &self.config.telegram_webhook_secret else {
-            return closed("TELEGRAM_WEBHOOK_SECRET");
-        };
-        if self.config.telegram_token.is_none() {
-            return closed("TELEGRAM_BOT_TOKEN");
-        }
-        let pass = match door::telegram::check(&self.headers, secret) {
+    async fn webhook(&mut self, app: Channel) -> Result<Response> {
+        let pass = match webhook::check(app, &self.headers, &self.config) {
             Ok(pass) => pass,
-            Err(refused) => {
-                console_log!("telegram webhook: {refused}");
-                return refuse(401);
-            }
+            Err(turned) => return turn_back(app, &turned, 401),
         };
-        let Some(body) = self.body(door::telegram::BODY_LIMIT).await? else {
+        let Some(body) = self.body(pass.body_limit()).await? else {
             return refuse(413);
         };
-        match telegram::receive(&pass.seal(body)) {
-            Ok(Some(inbound)) => self.hear(inbound).await?,
-            Ok(None) => {}
-            // An update that is not understood would be retried for a day and block its chat: it is dropped, and said so here.
-            Err(garbage) => console_error!("telegram update dropped: {garbage}"),
+        let proven = match pass.seal(body) {
+            Ok(proven) => proven,
+            Err(turned) => return turn_back(app, &turned, 401),
+        };
+        match app::receive(&proven) {
+            Ok(heard) => {
+                for why in heard.dropped {
+                    console_log!("{} update: {why} was left out", app.name());
+                }
+                for inbound in heard.inbound {
+                    self.hear(inbound).await?;
+                }
+                for fate in heard.fates {
+                    self.pass_on(fate).await?;
+                }
+            }
+            // What is not understood would be delivered again for a day and block its chat: it is dropped, and said so here.
+            Err(garbage) => console_error!("{} update dropped: {garbage}", app.name()),
         }
-        Ok(Response::empty()?.with_status(200)) // a body would be executed as an API call
+        Ok(Response::empty()?.with_status(200)) // a body could be executed as an API call
+    }
+
+    /// Answers an app that asks whether its webhook is ours.
+    fn handshake(&self, app: Channel) -> Result<Response> {
+        let url = self.request.url()?;
+        match webhook::handshake(app, url.query().unwrap_or_default(), &self.config) {
+            Ok(challenge) => {
+                let headers = Headers::new();
+                headers.set("content-type", "text/plain")?;
+                headers.set("x-content-type-options", "nosniff")?;
+                let body = challenge.into_inner().into_bytes();
+                Ok(Response::from_bytes(body)?.with_headers(headers))
+            }
+            Err(turned) => turn_back(app, &turned, 403),
+        }
     }
 
     /// Passes on what a known person did; a stranger is told once that this is not for them.
-    async fn hear(&self, inbound: Inbound) -> Result<()> {
+    async fn hear(&self, mut inbound: Inbound) -> Result<()> {
         let directory = Directory::new(&self.env)?;
-        let known = directory.person("telegram", &inbound.sender).await?;
+        let known = directory
+            .person(inbound.channel.name(), &inbound.sender)
+            .await?;
         let claimed = known.is_none();
-        let person = match known {
-            Some(person) => Some(person),
-            None => self.claim(&directory, &inbound).await?,
+        let person = if claimed {
+            self.read_as_claim(&mut inbound);
+            self.claim(&directory, &inbound).await?
+        } else {
+            known
         };
         let Some(person) = person else {
+            if self.join(&directory, &inbound).await? {
+                return Ok(());
+            }
             return self.turn_away(&directory, &inbound).await;
         };
         let origin = self.origin.clone();
@@ -126,9 +174,34 @@ impl Visit {
             )
             .await?;
         if answer.status_code() >= 300 {
-            return Err(Error::Violation(answer.text().await?)); // not stored: Telegram shall try again
+            return Err(Error::Violation(answer.text().await?)); // not stored: the app shall try again
         }
         Ok(())
+    }
+
+    /// Passes on what became of a message; of one to nobody who is known, there is nothing to note.
+    async fn pass_on(&self, fate: Fate) -> Result<()> {
+        let directory = Directory::new(&self.env)?;
+        let person = directory.person(fate.channel.name(), &fate.person).await?;
+        if let Some(person) = person {
+            let mut answer = self.send(&person, &Errand::Fate { fate }).await?;
+            if answer.status_code() >= 300 {
+                return Err(Error::Violation(answer.text().await?));
+            }
+        }
+        Ok(())
+    }
+
+    /// The bare claim is as good as the command that an app's link would make of it.
+    fn read_as_claim(&self, inbound: &mut Inbound) {
+        if let (Some(claim), Done::Wrote { text, .. }) = (&self.config.owner_claim, &inbound.deed)
+            && door::is_claim(text.trim(), claim)
+        {
+            inbound.deed = Done::Commanded {
+                name: "start".to_owned(),
+                argument: text.trim().to_owned(),
+            };
+        }
     }
 
     async fn claim(&self, directory: &Directory, inbound: &Inbound) -> Result<Option<String>> {
@@ -141,31 +214,74 @@ impl Visit {
             return Ok(None);
         }
         directory
-            .claim(claim.expose(), "telegram", &inbound.sender, now())
+            .claim(
+                claim.expose(),
+                inbound.channel.name(),
+                &inbound.sender,
+                now(),
+            )
             .await
     }
 
+    /// A stranger is told once for each code that this is not for them, and the owner that they are there. No object and no model of
+    /// their own.
     async fn turn_away(&self, directory: &Directory, inbound: &Inbound) -> Result<()> {
-        if !directory
-            .meet_stranger("telegram", &inbound.sender, now())
-            .await?
-        {
+        let code = people::code()?;
+        let knock = Knock {
+            channel: inbound.channel.name(),
+            address: &inbound.sender,
+            name: &inbound.sender_name,
+            chat: &inbound.chat,
+            code: &code,
+        };
+        if !directory.knock(&knock, now()).await? {
             return Ok(());
         }
-        let Some(api) = self.config.telegram() else {
-            return Ok(());
-        };
-        let text = format!(
-            "This is somebody's own Bernard, and it does not know you yet. Your Telegram id is {}; its owner can let you in.",
-            inbound.sender
-        );
-        let notice = api.send_plain(&inbound.chat, &text, &[]);
-        self.context.wait_until(async move {
-            if let Err(error) = http::send(notice, None, NOTICE_LIMIT).await {
-                console_log!("a stranger could not be told: {error}");
-            }
-        });
+        let owner = directory.owner().await?;
+        let shown = owner.as_ref().map(|_| code.as_str());
+        if let Ok(notice) = App::turn_away(inbound, shown, &self.config) {
+            self.context.wait_until(async move {
+                if let Err(error) = http::send(notice, None, NOTICE_LIMIT).await {
+                    console_log!("a stranger could not be told: {error}");
+                }
+            });
+        }
+        if let Some(owner) = owner {
+            let stranger = Stranger {
+                channel: knock.channel.to_owned(),
+                address: inbound.sender.clone(),
+                name: inbound.sender_name.clone(),
+                chat: inbound.chat.clone(),
+            };
+            self.send(&owner, &Errand::Knock { stranger, code }).await?;
+        }
         Ok(())
+    }
+
+    /// Somebody who is known elsewhere shows the code that they were given there.
+    async fn join(&self, directory: &Directory, inbound: &Inbound) -> Result<bool> {
+        let mut code = None;
+        if let Done::Wrote { text, .. } = &inbound.deed {
+            code = people::as_code(text);
+        } else if let Done::Commanded { name, argument } = &inbound.deed
+            && name == "start"
+        {
+            code = people::as_code(argument);
+        }
+        let Some(code) = code else {
+            return Ok(false);
+        };
+        let (channel, sender) = (inbound.channel.name(), &inbound.sender);
+        let Some(person) = directory.join(&code, channel, sender, now()).await? else {
+            return Ok(false);
+        };
+        let errand = Errand::Tell {
+            conversation: inbound.conversation(),
+            cause: inbound.delivery.clone(),
+            text: JOINED.to_owned(),
+        };
+        self.send(&person, &errand).await?;
+        Ok(true)
     }
 
     async fn bridge(&self, deed: Deed) -> Result<Response> {
@@ -275,6 +391,7 @@ impl Visit {
                 .await
             }
             Deed::ConsoleFile => self.send(&user, &Errand::File { call: CallId(part) }).await,
+            Deed::GiveFile => self.give(&user).await,
             Deed::Bridges => self.send(&user, &Errand::Bridges).await,
             Deed::PairLink => self.send(&user, &Errand::OfferPairing { origin }).await,
             Deed::ConfirmBridge => self.send(&user, &Errand::ConfirmBridge { id: part }).await,
@@ -286,7 +403,8 @@ impl Visit {
                 self.see_other("/console/", &self.set_cookie("", 0))
             }
             Deed::Health
-            | Deed::TelegramUpdate
+            | Deed::Update
+            | Deed::Handshake
             | Deed::Bridge
             | Deed::Thaw
             | Deed::Pair
@@ -317,9 +435,28 @@ impl Visit {
 
     /// An errand that is answered with JSON, a file or nothing.
     async fn send(&self, user: &str, errand: &Errand) -> Result<Response> {
+        bring(&self.env, user, errand).await
+    }
+
+    /// An errand with a file, which passes through as it comes.
+    async fn give(&self, user: &str) -> Result<Response> {
+        let header = |name| {
+            let value: Option<&::http::HeaderValue> = self.headers.get(name);
+            value.and_then(|value| value.to_str().ok()).unwrap_or("")
+        };
+        let errand = Errand::GiveFile {
+            name: header(FILE_NAME).chars().take(FILE_NAME_LIMIT).collect(),
+            mime: header("content-type")
+                .chars()
+                .take(FILE_NAME_LIMIT)
+                .collect(),
+            length: header("content-length").parse().ok(),
+        };
+        let headers = Headers::new();
+        headers.set(ERRAND_HEADER, &errand.encode()?)?;
         let mut init = RequestInit::new();
-        init.with_method(Method::Post)
-            .with_body(Some(errand.encode()?.into()));
+        init.with_method(Method::Post).with_headers(headers);
+        init.with_body(self.request.inner().body().map(Into::into));
         self.object(user, Request::new_with_init("https://user/", &init)?)
             .await
     }
@@ -370,8 +507,16 @@ impl Visit {
     }
 }
 
-/// A route whose secret is not configured is closed, and the operator is told which one.
-fn closed(secret: &str) -> Result<Response> {
-    console_error!("{secret} is not set: the route that needs it is closed");
-    refuse(503)
+/// Nobody who comes no further learns why; the operator does. A route whose secret is not configured is closed.
+fn turn_back(app: Channel, turned: &Turned, status: u16) -> Result<Response> {
+    match turned {
+        Turned::Closed(secret) => {
+            console_error!("{secret} is not set: the route that needs it is closed");
+            refuse(503)
+        }
+        Turned::Refused(why) => {
+            console_log!("{} webhook: {why}", app.name());
+            refuse(status)
+        }
+    }
 }

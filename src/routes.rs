@@ -1,12 +1,14 @@
 //! The table of routes: what is asked for, and who must prove themselves to get it. What is not in the table is not there.
 
+use crate::channels::Channel;
+
 /// Who must prove themselves, and how.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Proof {
     /// Nobody: the answer tells nothing.
     Nothing,
-    /// Telegram, by the webhook secret.
-    TelegramSecret,
+    /// A chat app, by what its webhook carries.
+    Webhook(Channel),
     /// A paired machine, by a token of its own key.
     BridgeToken,
     /// A machine that is being paired, by the secret of a pairing link.
@@ -25,7 +27,8 @@ pub enum Proof {
 )]
 pub enum Deed {
     Health,
-    TelegramUpdate,
+    Update,
+    Handshake,
     Bridge,
     Thaw,
     Pair,
@@ -36,6 +39,7 @@ pub enum Deed {
     ConsoleStyle,
     ConsoleLive,
     ConsoleFile,
+    GiveFile,
     Bridges,
     PairLink,
     ConfirmBridge,
@@ -72,8 +76,20 @@ pub const TABLE: &[Route] = &[
     route(
         "POST",
         "/telegram/webhook",
-        Proof::TelegramSecret,
-        Deed::TelegramUpdate,
+        Proof::Webhook(Channel::Telegram),
+        Deed::Update,
+    ),
+    route(
+        "POST",
+        "/whatsapp/webhook",
+        Proof::Webhook(Channel::WhatsApp),
+        Deed::Update,
+    ),
+    route(
+        "GET",
+        "/whatsapp/webhook",
+        Proof::Webhook(Channel::WhatsApp),
+        Deed::Handshake,
     ),
     route("GET", "/bridge", Proof::BridgeToken, Deed::Bridge),
     route("POST", "/bridge/resume", Proof::BridgeToken, Deed::Thaw),
@@ -110,6 +126,7 @@ pub const TABLE: &[Route] = &[
         Proof::Session,
         Deed::ConsoleFile,
     ),
+    route("POST", "/console/files", Proof::Session, Deed::GiveFile),
     route("GET", "/console/api/bridges", Proof::Session, Deed::Bridges),
     route("POST", "/console/api/pair", Proof::Session, Deed::PairLink),
     route(

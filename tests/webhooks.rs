@@ -37,6 +37,7 @@ fn from_ada(update: i64, deed: Deed) -> Inbound {
         sender: ADA.to_owned(),
         sender_name: "Ada Lovelace".to_owned(),
         chat: ADA.to_owned(),
+        answers: None,
         deed,
         at: AT,
     }
@@ -46,6 +47,7 @@ fn wrote(text: &str, quoted: Option<&str>, forwarded: bool) -> Deed {
     Deed::Wrote {
         text: text.to_owned(),
         quoted: quoted.map(str::to_owned),
+        attachments: Vec::new(),
         forwarded,
     }
 }

@@ -21,6 +21,9 @@ const ACTION_LIMIT: usize = 64;
 /// The longest id of a message that a press may name, in bytes.
 const MESSAGE_ID_LIMIT: usize = 128;
 
+/// How many files a message may bring.
+const FILES_LIMIT: usize = 10;
+
 /// Names one deed of a page for its whole life; a repeated id is the same deed, sent again because no answer came.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String")]
@@ -58,8 +61,11 @@ pub enum FromPage {
     Say {
         /// Names the message; its [`Item::Message`] has the same id.
         id: PageId,
-        /// What they wrote; never blank, at most [`TEXT_LIMIT`] characters.
+        /// What they wrote, at most [`TEXT_LIMIT`] characters; blank only where there are files.
         text: String,
+        /// The ids of the files that they attached, see [`GivenFile`].
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        files: Vec<PageId>,
     },
     /// The person pressed a button. Answered by [`ToPage::Accepted`] once it is stored.
     Press {
@@ -86,6 +92,7 @@ impl FromPage {
             Self::Say { text, .. } => command(&text).unwrap_or(Deed::Wrote {
                 text,
                 quoted: None,
+                attachments: Vec::new(),
                 forwarded: false,
             }),
             Self::Press {
@@ -116,6 +123,9 @@ pub enum Garbage {
     /// The text is empty, or nothing but white space.
     #[error("a text is blank")]
     Blank,
+    /// There are more files than a message may bring.
+    #[error("a message of {0} files is more than {FILES_LIMIT}")]
+    TooManyFiles(usize),
     /// A button's action or its message's id is empty or longer than any that Bernard gives out.
     #[error("a press names no button of ours")]
     NoButton,
@@ -128,7 +138,7 @@ pub fn receive(text: &str) -> Result<FromPage, Garbage> {
     }
     let said: FromPage = serde_json::from_str(text).map_err(Garbage::NotOurs)?;
     match &said {
-        FromPage::Say { text, .. } => check_text(text)?,
+        FromPage::Say { text, files, .. } => check_words(text, files.len())?,
         FromPage::Press {
             action, message, ..
         } => check_press(action, message)?,
@@ -136,12 +146,15 @@ pub fn receive(text: &str) -> Result<FromPage, Garbage> {
     Ok(said)
 }
 
-fn check_text(text: &str) -> Result<(), Garbage> {
+fn check_words(text: &str, files: usize) -> Result<(), Garbage> {
+    if files > FILES_LIMIT {
+        return Err(Garbage::TooManyFiles(files));
+    }
     let length = text.chars().count();
     if length > TEXT_LIMIT {
         return Err(Garbage::TextTooLong(length));
     }
-    if text.trim().is_empty() {
+    if text.trim().is_empty() && files == 0 {
         return Err(Garbage::Blank);
     }
     Ok(())
@@ -250,6 +263,9 @@ pub struct Message {
     pub text: String,
     /// When, in milliseconds since 1970.
     pub at: i64,
+    /// The files that came with it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<FileCard>,
     /// The buttons under it.
     pub buttons: Vec<Button>,
     /// Whether its buttons wait to be pressed.
@@ -383,6 +399,19 @@ pub struct PairingOffer {
     pub expires_at: i64,
 }
 
+/// The answer to a file that was given: by this id messages name it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GivenFile {
+    /// Its id, which follows from its bytes.
+    pub id: String,
+    /// What it is called.
+    pub name: String,
+    /// Its media type.
+    pub mime: String,
+    /// Its length in bytes.
+    pub size: u64,
+}
+
 /// The answer of any `/console/api/` address that did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ApiRefusal {
@@ -416,6 +445,7 @@ mod tests {
     fn a_text_is_received_whole() {
         let frame = json!({"type": "say", "id": "5f0c-9A", "text": "  list\n🦀 "});
         let said = FromPage::Say {
+            files: Vec::new(),
             id: id("5f0c-9A"),
             text: "  list\n🦀 ".to_owned(),
         };
@@ -501,6 +531,7 @@ mod tests {
     fn a_slash_and_a_name_are_a_command_and_a_path_is_not() {
         let deed = |text: &str| {
             FromPage::Say {
+                files: Vec::new(),
                 id: id("a"),
                 text: text.to_owned(),
             }
@@ -520,6 +551,7 @@ mod tests {
             let wrote = Deed::Wrote {
                 text: text.to_owned(),
                 quoted: None,
+                attachments: Vec::new(),
                 forwarded: false,
             };
             assert_eq!(deed(text), wrote);
@@ -548,6 +580,7 @@ mod tests {
     fn history_is_written_as_the_page_reads_it() {
         let items = vec![
             Item::Message(Message {
+                files: Vec::new(),
                 id: "5f0c".to_owned(),
                 from: Speaker::Person,
                 html: String::new(),
@@ -579,6 +612,7 @@ mod tests {
     fn a_question_with_buttons_is_written_as_the_page_reads_it() {
         let question = |state| ToPage::Item {
             item: Item::Message(Message {
+                files: Vec::new(),
                 id: "say-4".to_owned(),
                 from: Speaker::Bernard,
                 html: "<p>May I?</p>".to_owned(),

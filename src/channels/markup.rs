@@ -1,9 +1,13 @@
-//! Markdown, as models write it, into what each place can show: Telegram's HTML, the console's HTML, plain text. No I/O.
+//! Markdown, as models write it, into what each place can show: Telegram's HTML, WhatsApp's marks, the console's HTML, plain text. No I/O.
+
+mod page;
+mod whatsapp;
+
+pub use page::page;
+pub use whatsapp::{Marked, chunks_whatsapp};
 
 use super::telegram::TEXT_LIMIT;
 use pulldown_cmark::{Alignment, CodeBlockKind, CowStr, Event, LinkType, Options, Parser, Tag};
-use std::borrow::Cow;
-use std::fmt::Write;
 
 /// One message's worth of an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -76,15 +80,6 @@ pub fn plain(markdown: &str) -> String {
         .collect()
 }
 
-/// The whole as HTML for the console's page: no scripts, images, styles or raw HTML can come through, whatever the Markdown says.
-pub fn page(markdown: &str) -> String {
-    let mut page = Page::default();
-    for piece in pieces(markdown) {
-        page.take(piece);
-    }
-    page.html
-}
-
 /// The whole in messages that Telegram takes: HTML source and plain text are each at most [`TEXT_LIMIT`] UTF-16 units.
 ///
 /// A cut falls between paragraphs if it can, else lines, sentences, words, letters. Only white space is lost at it.
@@ -94,7 +89,12 @@ pub fn chunks_telegram(markdown: &str) -> Vec<Chunk> {
     let mut rest = trimmed(&rich.styles, &letters);
     let mut chunks = Vec::new();
     while !rest.is_empty() {
-        let (now, later) = rest.split_at(cut(&rich.styles, rest));
+        let (now, later) = rest.split_at(cut(
+            &rich.styles,
+            rest,
+            Meter::new(&rich.styles),
+            TEXT_LIMIT,
+        ));
         let now = trimmed(&rich.styles, now);
         // Telegram refuses a message that shows nothing.
         if now.iter().any(Letter::shows) {
@@ -660,9 +660,14 @@ enum Seam {
     Mark,
 }
 
+/// Tells how long a message is with what was added to it.
+trait Measure {
+    fn add(&mut self, letter: &Letter<'_>);
+    fn size(&self) -> usize;
+}
+
 /// How many letters go into the next message: all that fit, or up to the best seam among them; at least one.
-fn cut(styles: &[Style], letters: &[Letter<'_>]) -> usize {
-    let mut meter = Meter::new(styles);
+fn cut(styles: &[Style], letters: &[Letter<'_>], mut meter: impl Measure, limit: usize) -> usize {
     // For each kind of seam the last place that fits, and how full the message is there.
     let mut seams: [Option<(usize, usize)>; 6] = [None; 6];
     for (index, letter) in letters.iter().enumerate() {
@@ -672,26 +677,26 @@ fn cut(styles: &[Style], letters: &[Letter<'_>]) -> usize {
             seams[seam as usize] = Some((index, meter.size()));
         }
         meter.add(letter);
-        if meter.size() > TEXT_LIMIT {
-            return best(seams).unwrap_or(index.max(1));
+        if meter.size() > limit {
+            return best(seams, limit).unwrap_or(index.max(1));
         }
     }
     letters.len()
 }
 
 /// A good seam early in a message is worse than a lesser one that fills it, up to a point.
-fn best(seams: [Option<(usize, usize)>; 6]) -> Option<usize> {
+fn best(seams: [Option<(usize, usize)>; 6], limit: usize) -> Option<usize> {
     let [paragraph, line, sentence, space, letter, mark] = seams;
     let full = |seam: Option<(usize, usize)>, least: usize| seam.filter(|(_, size)| *size >= least);
-    full(paragraph, TEXT_LIMIT / 4)
-        .or(full(line, TEXT_LIMIT / 2))
-        .or(full(sentence, TEXT_LIMIT / 2))
-        .or(full(space, TEXT_LIMIT / 2))
+    full(paragraph, limit / 4)
+        .or(full(line, limit / 2))
+        .or(full(sentence, limit / 2))
+        .or(full(space, limit / 2))
         .or(paragraph)
         .or(line)
         .or(sentence)
         .or(space)
-        .or(full(letter, TEXT_LIMIT / 2))
+        .or(full(letter, limit / 2))
         .or(mark)
         .or(letter)
         .map(|(index, _)| index)
@@ -757,7 +762,9 @@ impl<'s> Meter<'s> {
             plain: 0,
         }
     }
+}
 
+impl Measure for Meter<'_> {
     fn add(&mut self, letter: &Letter<'_>) {
         self.plain += units(letter.text);
         if letter.plain_only {
@@ -875,120 +882,6 @@ fn escaped(text: &str) -> String {
         }
     }
     safe
-}
-
-/// The console's HTML so far.
-#[derive(Default)]
-struct Page<'a> {
-    html: String,
-    open: Vec<Node<'a>>,
-    /// Within a table's head, where cells are headers.
-    head: bool,
-    /// Where the text of the innermost link or image begins in `html`.
-    labels: Vec<usize>,
-}
-
-impl<'a> Page<'a> {
-    fn take(&mut self, piece: Piece<'a>) {
-        match piece {
-            Piece::Open(node) => {
-                self.opened(&node);
-                self.open.push(node);
-            }
-            Piece::Close => {
-                if let Some(node) = self.open.pop() {
-                    self.closed(&node);
-                }
-            }
-            Piece::Text(text) => self.html += &escaped(&text),
-            Piece::Code(code) => {
-                // Writing to a `String` cannot fail.
-                let _ = write!(self.html, "<code>{}</code>", escaped(&code));
-            }
-            Piece::Break if self.labels.is_empty() => self.html += "<br>",
-            Piece::Break => self.html.push(' '),
-            Piece::Rule => self.html += "<hr>",
-        }
-    }
-
-    fn opened(&mut self, node: &Node<'a>) {
-        self.head |= matches!(node, Node::Head);
-        self.html += &node.page_tags(self.head).0;
-        if matches!(node, Node::Link(_) | Node::Image) {
-            self.labels.push(self.html.len());
-        }
-    }
-
-    fn closed(&mut self, node: &Node<'a>) {
-        if let Some(words) = node.page_label()
-            && self.labels.pop() == Some(self.html.len())
-        {
-            self.html += &words;
-        }
-        self.html += node.page_tags(self.head).1;
-        self.head &= !matches!(node, Node::Head);
-    }
-}
-
-impl Node<'_> {
-    /// Its opening and closing tags in the console's page. Nothing else ever opens an element there.
-    fn page_tags(&self, head: bool) -> (Cow<'static, str>, &'static str) {
-        let (open, close) = match self {
-            Node::Paragraph | Node::Raw => ("<p>", "</p>"),
-            Node::Heading => ("<h3>", "</h3>"),
-            Node::Quote => ("<blockquote>", "</blockquote>"),
-            Node::Fence(language) if language.is_empty() => ("<pre><code>", "</code></pre>"),
-            Node::Fence(language) => {
-                let open = format!("<pre><code class=\"language-{}\">", escaped(language));
-                return (open.into(), "</code></pre>");
-            }
-            Node::List(None) => ("<ul>", "</ul>"),
-            Node::List(Some(1)) => ("<ol>", "</ol>"),
-            Node::List(Some(first)) => return (format!("<ol start=\"{first}\">").into(), "</ol>"),
-            Node::Item => ("<li>", "</li>"),
-            Node::Table(_) => ("<table>", "</tbody></table>"),
-            Node::Head => ("<thead><tr>", "</tr></thead><tbody>"),
-            Node::Row => ("<tr>", "</tr>"),
-            Node::Cell if head => ("<th>", "</th>"),
-            Node::Cell => ("<td>", "</td>"),
-            Node::Bold => ("<strong>", "</strong>"),
-            Node::Italic => ("<em>", "</em>"),
-            Node::Strike => ("<del>", "</del>"),
-            Node::Link(Target::Place(url) | Target::Long(url)) => {
-                let around = "rel=\"noopener noreferrer nofollow\" target=\"_blank\"";
-                return (
-                    format!("<a href=\"{}\" {around}>", escaped(url)).into(),
-                    "</a>",
-                );
-            }
-            Node::Link(Target::Nowhere) | Node::Image | Node::Bare => ("", ""),
-        };
-        (open.into(), close)
-    }
-
-    /// What a link or image reads that has no words of its own; `None` for what needs none.
-    fn page_label(&self) -> Option<String> {
-        match self {
-            Node::Link(Target::Place(url) | Target::Long(url)) => Some(escaped(url)),
-            Node::Link(Target::Nowhere) => Some(String::new()),
-            Node::Image => Some("[image]".to_owned()),
-            Node::Paragraph
-            | Node::Heading
-            | Node::Quote
-            | Node::Fence(_)
-            | Node::Raw
-            | Node::List(_)
-            | Node::Item
-            | Node::Table(_)
-            | Node::Head
-            | Node::Row
-            | Node::Cell
-            | Node::Bold
-            | Node::Italic
-            | Node::Strike
-            | Node::Bare => None,
-        }
-    }
 }
 
 #[cfg(test)]

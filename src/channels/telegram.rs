@@ -1,5 +1,8 @@
 //! Telegram's Bot API. Verified bytes in, [`Inbound`] out; something to say in, an HTTP request out. No I/O.
 
+use super::app::Answer;
+use super::form::{Form, media_type};
+use super::words::{command, one_line, shortened};
 use super::{Channel, Deed, Inbound, Outgoing, OutgoingBody};
 use crate::door::Verified;
 use crate::door::telegram::TelegramBody;
@@ -10,7 +13,6 @@ use protocol::call::FileRef;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use serde_json::{Map, Value, json};
-use std::fmt::Write;
 
 /// The longest text of one message, in UTF-16 units.
 pub const TEXT_LIMIT: usize = 4096;
@@ -220,6 +222,7 @@ fn written(delivery: String, message: Message) -> Result<Option<Inbound>, Garbag
         sender,
         sender_name,
         chat,
+        answers: None,
         deed,
         at,
     }))
@@ -236,6 +239,7 @@ fn pressed(delivery: String, query: CallbackQuery) -> Option<Inbound> {
         sender: query.from.id.to_string(),
         sender_name: query.from.name(),
         chat: message.chat.id.to_string(),
+        answers: None,
         deed: Deed::Pressed {
             action: query.data?,
             press: query.id,
@@ -270,6 +274,7 @@ impl Message {
         self.content.words().map(|text| Deed::Wrote {
             text,
             quoted,
+            attachments: Vec::new(),
             forwarded,
         })
     }
@@ -307,29 +312,12 @@ impl User {
     fn name(&self) -> String {
         let last = self.last_name.as_deref().unwrap_or("");
         let full = format!("{} {last}", self.first_name);
-        let full = full.replace(turns, "");
-        let name = full.split_whitespace().collect::<Vec<_>>().join(" ");
+        let name = one_line(&full);
         match &self.username {
             Some(username) if name.is_empty() => username.clone(),
             Some(_) | None => name,
         }
     }
-}
-
-/// Whether a character turns the direction of what follows, so that a name can pass for another.
-fn turns(c: char) -> bool {
-    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// A command's name and argument, where a text begins with one: `/start abc`, `/Start@some_bot abc`. A path such as `/etc/hosts` is none.
-fn command(text: &str) -> Option<(String, String)> {
-    let text = text.trim_start().strip_prefix('/')?;
-    let (head, argument) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let (name, bot) = head.split_once('@').unwrap_or((head, "bot"));
-    let word = |s: &str| {
-        (1..=32).contains(&s.len()) && s.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
-    };
-    (word(name) && word(bot)).then(|| (name.to_ascii_lowercase(), argument.trim().to_owned()))
 }
 
 /// A date of Telegram's, in seconds, as milliseconds; one that no row could hold is the nearest that one can.
@@ -384,28 +372,13 @@ impl Api {
         caption: Option<&str>,
         boundary: [u8; 16],
     ) -> Outgoing {
-        let mut line = String::from("bernard-");
-        for byte in boundary {
-            // Writing to a `String` cannot fail.
-            let _ = write!(line, "{byte:02x}");
-        }
-        let mut before = field(&line, "chat_id", chat);
+        let mut form = Form::new(boundary).field("chat_id", chat);
         if let Some(caption) = caption.filter(|c| !c.trim().is_empty()) {
-            before += &field(&line, "caption", &shortened(caption, CAPTION_LIMIT));
+            form = form.field("caption", &shortened(caption, CAPTION_LIMIT));
         }
         // Otherwise a GIF is sent on as an animation and an MP3 as music, both re-encoded or renamed.
-        before += &field(&line, "disable_content_type_detection", "true");
-        let (name, mime) = (file_name(&file.name), media_type(&file.mime));
-        let _ = write!(
-            before,
-            "--{line}\r\ncontent-disposition: form-data; name=\"document\"; filename=\"{name}\"\r\ncontent-type: {mime}\r\n\r\n",
-        );
-        let body = OutgoingBody::File {
-            before: before.into_bytes(),
-            size: file.size,
-            after: format!("\r\n--{line}--\r\n").into_bytes(),
-        };
-        let kind = format!("multipart/form-data; boundary={line}");
+        let form = form.field("disable_content_type_detection", "true");
+        let (kind, body) = form.file("document", file, media_type(&file.mime));
         self.request("sendDocument", &kind, body)
     }
 
@@ -426,6 +399,28 @@ impl Api {
             body["text"] = json!(shortened(text, TOAST_LIMIT));
         }
         self.call("answerCallbackQuery", &body)
+    }
+
+    /// A message in Telegram's HTML that makes no sound.
+    pub fn send_silently(&self, chat: &str, html: &str) -> Outgoing {
+        let mut message = message(chat, html, &[]);
+        message["parse_mode"] = json!("HTML");
+        message["disable_notification"] = json!(true);
+        self.call("sendMessage", &message)
+    }
+
+    /// Another text in Telegram's HTML for a message of the bot's own.
+    pub fn edit_text(&self, chat: &str, id: &str, html: &str) -> Outgoing {
+        let mut message = message(chat, html, &[]);
+        message["parse_mode"] = json!("HTML");
+        message["message_id"] = number(id);
+        self.call("editMessageText", &message)
+    }
+
+    /// Takes a message of the bot's own away; Telegram lets it for two days.
+    pub fn delete_message(&self, chat: &str, id: &str) -> Outgoing {
+        let body = json!({"chat_id": number(chat), "message_id": number(id)});
+        self.call("deleteMessage", &body)
     }
 
     /// Takes the buttons from under a message.
@@ -512,75 +507,6 @@ fn keyboard(buttons: &[Button]) -> Vec<Vec<Value>> {
 /// An id as the number that Telegram publishes; anything else as it is, for Telegram to judge.
 fn number(id: &str) -> Value {
     id.parse::<i64>().map_or_else(|_| json!(id), |n| json!(n))
-}
-
-fn field(boundary: &str, name: &str, value: &str) -> String {
-    format!("--{boundary}\r\ncontent-disposition: form-data; name=\"{name}\"\r\n\r\n{value}\r\n")
-}
-
-/// A file's name that cannot end its quotes or its header, name a folder, or show its letters backwards. Otherwise as it is, in UTF-8 (RFC 7578).
-fn file_name(name: &str) -> String {
-    let safe = |c: char| match c {
-        '"' => '\'',
-        '\\' | '/' => '_',
-        c if c.is_control() || turns(c) => '_',
-        c => c,
-    };
-    let name: String = name.trim().chars().map(safe).collect();
-    if name.is_empty() {
-        "file".to_owned()
-    } else {
-        name
-    }
-}
-
-/// A media type without its parameters, or the unknown one for what is none.
-fn media_type(mime: &str) -> &str {
-    let mime = mime.split(';').next().unwrap_or("").trim();
-    let token = |s: &str| {
-        !s.is_empty()
-            && s.bytes()
-                .all(|b| b.is_ascii_alphanumeric() || b"!#$&^_.+-".contains(&b))
-    };
-    match mime.split_once('/') {
-        Some((kind, sub)) if token(kind) && token(sub) => mime,
-        Some(_) | None => "application/octet-stream",
-    }
-}
-
-/// The text, or as much of it as fits into so many UTF-16 units, with an ellipsis.
-fn shortened(text: &str, limit: usize) -> String {
-    if text.encode_utf16().count() <= limit {
-        return text.to_owned();
-    }
-    let mut used = 1; // the ellipsis
-    let fits = |c: &char| {
-        used += c.len_utf16();
-        used <= limit
-    };
-    text.chars().take_while(fits).chain(['…']).collect()
-}
-
-/// What Telegram made of a request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Answer {
-    /// It is done.
-    Ok {
-        /// The message that came of it, where one did.
-        message_id: Option<String>,
-    },
-    /// Too much at once: nothing was taken; the same may be sent again after so many seconds.
-    RetryAfter(u64),
-    /// The markup is wrong: nothing was taken; the plain text will be.
-    CannotParse,
-    /// The person cannot be reached until they write again; this is the reason.
-    Blocked(String),
-    /// The request is wrong and will stay so; this is the reason.
-    Refused(String),
-    /// Telegram says in its own words that it failed; in practice nothing was taken, so that one more try is right.
-    Broken(String),
-    /// Something between answered in Telegram's place: the request may or may not have been taken, so that sending it again may say it twice.
-    Unclear(String),
 }
 
 #[derive(Deserialize)]
@@ -715,6 +641,24 @@ mod tests {
                     "sendMessage",
                     json!({"chat_id": 42, "text": "a < b", "link_preview_options": quiet, "reply_markup": keyboard}),
                 ),
+            ),
+            (
+                api.send_silently("42", "<i>soon</i>"),
+                expected(
+                    "sendMessage",
+                    json!({"chat_id": 42, "text": "<i>soon</i>", "parse_mode": "HTML", "link_preview_options": quiet, "disable_notification": true}),
+                ),
+            ),
+            (
+                api.edit_text("42", "7", "<i>now</i>"),
+                expected(
+                    "editMessageText",
+                    json!({"chat_id": 42, "message_id": 7, "text": "<i>now</i>", "parse_mode": "HTML", "link_preview_options": quiet}),
+                ),
+            ),
+            (
+                api.delete_message("42", "7"),
+                expected("deleteMessage", json!({"chat_id": 42, "message_id": 7})),
             ),
             (
                 api.send_chat_action("42", Acting::Typing),

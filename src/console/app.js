@@ -4,16 +4,19 @@
 
 /** @typedef {{label: string, action: string}} Button */
 /** @typedef {'said'|'asking'|'closed'|{answered: string}|'sending'} MessageState  `sending` exists on the page alone */
-/** @typedef {{kind: 'message', id: string, from: 'person'|'bernard', html: string, text: string, at: number, buttons: Button[], state: MessageState}} Message */
+/** @typedef {{kind: 'message', id: string, from: 'person'|'bernard', html: string, text: string, at: number, files?: File[], buttons: Button[], state: MessageState}} Message */
 /** @typedef {'running'|'waiting'|'asking'|'done'|'failed'|'denied'|'cancelled'} ToolState */
 /** @typedef {{kind: 'tool', id: string, tool: string, summary: string, state: ToolState, detail: string, at: number}} Tool */
 /** @typedef {{kind: 'file', id: string, name: string, mime: string, size: number, href: string, at: number}} File */
 /** @typedef {{kind: 'notice', id: string, text: string, at: number}} Notice */
 /** @typedef {Message|Tool|File|Notice} Item */
 /** @typedef {{id: string, name: string, state: 'connected'|'away'|'pending', words?: string[], seen: number|null}} Bridge */
-/** @typedef {{type: 'say', id: string, text: string}|{type: 'press', id: string, action: string, message: string}} Deed */
+/** @typedef {{key: string, name: string, mime: string, size: number, id: string|null, sent: number, request?: XMLHttpRequest}} Attached */
+/** @typedef {{type: 'say', id: string, text: string, files?: string[], cards?: File[]}|{type: 'press', id: string, action: string, message: string}} Deed */
 
 const TEXT_LIMIT = 32_000; // the Worker's own
+const FILE_LIMIT = 50 * 1024 * 1024; // the Worker's own
+const FILES_LIMIT = 10; // the Worker's own, for one message
 const ACCEPT_TIMEOUT = 15_000; // an answer this late means that the socket is dead and nobody told us
 const CONNECTING_IS_QUIET = 700; // most connections stand sooner, and a flashing banner is noise
 const RETRY_LONGEST = 30; // seconds
@@ -256,8 +259,9 @@ function drawMessage(item) {
   const asks = item.state === 'asking' && !pressed.has(item.id);
   const element = make('div', { class: `message ${mine ? 'person' : 'bernard'}${item.state === 'sending' ? ' sending' : ''}${asks ? ' asking' : ''}`, 'aria-live': mine ? 'off' : undefined });
   element.append(unseen(mine ? 'You said:' : 'Bernard said:'));
-  if (mine || !item.html) element.append(make('div', { class: 'bubble' }, item.text));
-  else element.append(words(item.html));
+  if (!mine && item.html) element.append(words(item.html));
+  else if (item.text || !item.files?.length) element.append(make('div', { class: 'bubble' }, item.text));
+  for (const file of item.files ?? []) element.append(drawFile(file));
   if (item.buttons.length > 0) element.append(drawButtons(item));
   element.append(drawMeta(item, mine));
   return element;
@@ -482,9 +486,11 @@ function newId() {
   return crypto.randomUUID?.() ?? Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, '0')).join('');
 }
 
-function speak(text) {
-  if (connection === 'ended' || text.trim() === '' || text.length > TEXT_LIMIT) return false;
+/** @param {Attached[]} files */
+function speak(text, files = []) {
+  if (connection === 'ended' || (text.trim() === '' && files.length === 0) || text.length > TEXT_LIMIT) return false;
   const deed = { type: 'say', id: newId(), text: text.toWellFormed?.() ?? text }; // half a character is no JSON to the Worker
+  if (files.length > 0) Object.assign(deed, { files: files.map(({ id }) => id), cards: files.map(card) });
   following = true;
   changing(() => showSending(deed));
   carry(deed);
@@ -497,9 +503,14 @@ function press(message, action) {
   carry({ type: 'press', id: newId(), action, message });
 }
 
-function showSending({ id, text }) {
+/** @param {Attached} file */
+function card({ id, name, mime, size }) {
+  return { kind: 'file', id, name, mime, size, href: `/console/files/${id}`, at: Date.now() };
+}
+
+function showSending({ id, text, cards }) {
   const at = items.get(`message:${id}`)?.at ?? Date.now();
-  items.set(`message:${id}`, { kind: 'message', id, from: 'person', html: '', text, at, buttons: [], state: 'sending' });
+  items.set(`message:${id}`, { kind: 'message', id, from: 'person', html: '', text, at, files: cards, buttons: [], state: 'sending' });
 }
 
 function carry(deed) {
@@ -510,7 +521,7 @@ function carry(deed) {
 
 function send(deed) {
   const through = socket;
-  through.send(JSON.stringify(deed));
+  through.send(JSON.stringify({ ...deed, cards: undefined })); // what files look like is known there
   setTimeout(() => {
     if (outbox.includes(deed) && through === socket) lost();
   }, ACCEPT_TIMEOUT);
@@ -544,9 +555,11 @@ function keepOutbox() {
 }
 
 function recoverUnsent() {
-  const lostTexts = unsent.filter(({ id }) => !items.has(`message:${id}`)).map(({ text }) => text);
+  const lostSays = unsent.filter(({ id }) => !items.has(`message:${id}`));
+  const lostTexts = lostSays.map(({ text }) => text);
   unsent = [];
   keepOutbox();
+  attachAgain(lostSays);
   if (lostTexts.length > 0) draft([...lostTexts, say.value].filter((text) => text.trim()).join('\n\n'));
 }
 
@@ -559,6 +572,7 @@ function takeBack() {
     pressed.clear();
     for (const { id } of says) items.delete(`message:${id}`);
   });
+  attachAgain(says);
   if (says.length > 0) draft([...says.map(({ text }) => text), say.value].filter((text) => text.trim()).join('\n\n'));
 }
 
@@ -574,6 +588,101 @@ function typed() {
   if (CSS.supports('field-sizing', 'content')) return;
   say.style.height = 'auto';
   say.style.height = `${say.scrollHeight}px`;
+}
+
+// ---- Files that go with the next message ----
+
+/** @type {Attached[]} */
+let attached = [];
+
+/** Sends files ahead, each as soon as it is chosen; the message then names them. */
+function attach(files) {
+  complain('');
+  for (const file of files) {
+    const name = file.name || 'file';
+    if (connection === 'ended') return;
+    if (attached.length >= FILES_LIMIT) return complain(`A message takes ${FILES_LIMIT} files at the most.`);
+    if (file.size > FILE_LIMIT) complain(`${name} is ${sizeOf(file.size)}; 50 MB is the most.`);
+    else give(file, { key: newId(), name, mime: file.type, size: file.size, id: null, sent: 0 });
+  }
+}
+
+/** @param {Attached} one */
+function give(file, one) {
+  attached.push(one);
+  const request = (one.request = new XMLHttpRequest()); // it alone tells how far a body is
+  request.open('POST', '/console/files');
+  request.setRequestHeader('content-type', file.type || 'application/octet-stream');
+  request.setRequestHeader('x-file-name', encodeURIComponent(one.name.toWellFormed?.() ?? one.name));
+  request.upload.onprogress = ({ loaded }) => {
+    one.sent = loaded;
+    const bar = byId('attached').querySelector(`[data-key="${one.key}"] progress`);
+    if (bar) bar.value = loaded;
+  };
+  request.onload = () => given(one, request);
+  request.onerror = () => detach(one, `${one.name} could not be sent. Attach it again in a moment.`);
+  request.send(file);
+  drawAttached();
+}
+
+function given(one, request) {
+  const said = parseJson(request.responseText);
+  if (request.status === 401) return ended();
+  if (request.status !== 200) return detach(one, `${one.name}: ${said?.error ?? `that did not work (${request.status})`}`);
+  Object.assign(one, { id: said.id, name: said.name, mime: said.mime, size: said.size });
+  drawAttached();
+  byId('attached-said').textContent = `${one.name} is attached`;
+}
+
+function parseJson(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
+
+function detach(one, why = '') {
+  one.request?.abort();
+  attached = attached.filter((each) => each !== one);
+  complain(why);
+  drawAttached();
+}
+
+/** Files of messages that were not accepted go with the next one. */
+function attachAgain(says) {
+  const cards = says.flatMap((deed) => deed.cards ?? []);
+  attached.push(...cards.map(({ id, name, mime, size }) => ({ key: newId(), name, mime, size, id, sent: size })));
+  drawAttached();
+}
+
+function complain(text) {
+  byId('attach-error').textContent = text;
+  byId('attach-error').hidden = text === '';
+}
+
+function drawAttached() {
+  byId('attached').replaceChildren(...attached.map((one) => {
+    const remove = button({ class: 'plain', 'aria-label': `Remove ${one.name}`, title: 'Remove' }, () => detach(one), icon('close'));
+    const row = make('li', { 'data-key': one.key, 'data-state': one.id ? 'there' : 'coming' }, make('b', { title: one.name }, one.name), make('span', {}, sizeOf(one.size)), remove);
+    if (!one.id) row.append(make('progress', { max: String(one.size || 1), value: String(one.sent), 'aria-label': `Sending ${one.name}` }));
+    return row;
+  }));
+}
+
+/** A file that is dragged in from elsewhere may be let go anywhere on the page. */
+function drag(event) {
+  if (!event.dataTransfer?.types.includes('Files')) return;
+  event.preventDefault();
+  const inside = event.type !== 'drop' && !(event.type === 'dragleave' && event.relatedTarget === null);
+  body.classList.toggle('dropping', inside);
+  if (event.type === 'drop') attach(event.dataTransfer.files);
+}
+
+function paste(event) {
+  if (!event.clipboardData?.files.length) return;
+  event.preventDefault();
+  attach(event.clipboardData.files);
 }
 
 // ---- The connection ----
@@ -852,7 +961,13 @@ const onTouch = matchMedia('(pointer: coarse)').matches;
 
 function submit(event) {
   event.preventDefault();
-  if (speak(say.value)) draft('');
+  if (attached.some(({ id }) => !id)) return complain('Your files are still on their way; a moment.');
+  if (speak(say.value, attached)) {
+    draft('');
+    attached = [];
+    complain('');
+    drawAttached();
+  }
   if (!onTouch || document.activeElement === say) say.focus();
 }
 
@@ -872,6 +987,14 @@ function start() {
   byId('composer').addEventListener('submit', submit);
   say.addEventListener('keydown', enter);
   say.addEventListener('input', typed);
+  say.addEventListener('paste', paste);
+  for (const type of ['dragenter', 'dragover', 'dragleave', 'drop']) addEventListener(type, drag);
+  byId('attach').addEventListener('click', () => byId('pick').click());
+  byId('pick').addEventListener('change', () => {
+    attach(byId('pick').files);
+    byId('pick').value = ''; // the same file may be chosen again
+    say.focus();
+  });
   byId('open-machines').addEventListener('click', openMachines);
   byId('close-machines').addEventListener('click', () => byId('machines').close());
   byId('machines').addEventListener('close', () => showOffer(null));

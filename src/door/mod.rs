@@ -3,6 +3,8 @@
 pub mod bridge;
 pub mod console;
 pub mod telegram;
+pub mod webhook;
+pub mod whatsapp;
 
 use crate::secret::Secret;
 

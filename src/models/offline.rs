@@ -3,6 +3,7 @@
 //! Everything follows from the prompt. Each intent is a plan, replayed from its beginning against the results that are
 //! there already; the first call without a result is what comes next. A plan has at most four calls, so it ends.
 
+mod attached;
 mod choose;
 mod history;
 mod intent;
@@ -102,6 +103,7 @@ impl<'a> Plan<'a> {
             Intent::Read(wanted) => self.read(&wanted),
             Intent::Send(wanted) => self.send(&wanted),
             Intent::Write { path, text, append } => self.write(&path, &text, append),
+            Intent::Save { files, to } => self.save(&files, &to),
             Intent::Run(argv) => self.run(&argv),
             Intent::Remember(fact) => self.remember(&fact),
             Intent::Recall(query) => self.recall(&query),
@@ -327,6 +329,19 @@ impl<'a> Plan<'a> {
         } else {
             done.telling()
         })
+    }
+
+    fn save(&mut self, files: &[String], to: &str) -> Result<String, Next> {
+        let mut told = Vec::new();
+        for file in files {
+            let done = self.call("files.save", json!({"file": file, "to": to}))?;
+            told.push(if done.failed {
+                done.regret()
+            } else {
+                done.telling()
+            });
+        }
+        Ok(told.join("\n"))
     }
 
     fn run(&mut self, argv: &[String]) -> Result<String, Next> {

@@ -161,6 +161,15 @@ pub fn forget(db: &Db, arguments: &Value, now: i64) -> Result<Outcome> {
     }
 }
 
+/// The newest facts, oldest first, each with its number.
+pub fn listed(db: &Db, limit: i64) -> Result<Vec<String>> {
+    let facts: Vec<Fact> = db.all(
+        "SELECT id, text, trust FROM (SELECT id, text, trust FROM facts WHERE forgotten_at IS NULL ORDER BY id DESC LIMIT ?) ORDER BY id",
+        &[limit.into()],
+    )?;
+    Ok(facts.iter().map(shown).collect())
+}
+
 /// The newest facts that the owner stands behind, oldest first: what is always in view. A fact that came with somebody else's words is
 /// found by a search and never stands among the instructions.
 pub fn profile(db: &Db, limit: i64) -> Result<Vec<String>> {

@@ -1,8 +1,9 @@
 //! The machines' sockets: who is there, the proof both ways, orders out, results and files in.
 
+use super::fetch::Sending;
 use super::files::Arrived;
 use super::line::{Line, Phase, hang_up, is_alive, line, ready, send, set_line};
-use super::{BRIDGE_TAG, Heart, now};
+use super::{BRIDGE_TAG, Heart, console, now};
 use crate::channels::console::{Bridge, BridgeState};
 use crate::error::{Error, Result};
 use agent::event::Button;
@@ -12,7 +13,7 @@ use protocol::chunk::Chunk;
 use protocol::key::{KeyId, PublicKey, random_text, sha256_hex};
 use protocol::session::{Hello, Transcript, session_id};
 use protocol::token::{self, Binding, Kind, LIFE_SECONDS};
-use protocol::warrant::{CANCEL, Receipt, Warrant};
+use protocol::warrant::{CANCEL, PROPOSE, Receipt, Warrant};
 use protocol::{CLOSE_REPLACED, CLOSE_VIOLATION, ToBridge, ToWorker, VERSION, read_frame};
 use serde::Deserialize;
 use serde_json::json;
@@ -27,6 +28,9 @@ const CALLED_OFF: i64 = 32;
 
 /// The most of an outcome's text that is kept, in characters: the results of sixteen calls must fit into one row of 2 MB.
 const OUTCOME_LIMIT: usize = 100_000;
+
+/// The most that is told of what waits at home, in characters; the machine shows all of it.
+const ACTION_LIMIT: usize = 3_000;
 
 /// The most that is told of a rule at home, in characters.
 const WHY_LIMIT: usize = 200;
@@ -67,6 +71,7 @@ impl Heart {
                 phase: Phase::Challenged {
                     nonce: nonce.clone(),
                 },
+                sending: Sending::default(),
             },
         )?;
         send(
@@ -146,6 +151,8 @@ impl Heart {
                 let until = self.file_starts(&bridge, &call, &name, &mime, size)?;
                 send(socket, &ToBridge::Credit { call, until })
             }
+            ToWorker::Want { call } => self.fetch(socket, call),
+            ToWorker::Read { mark } => self.has_read(socket, &mark),
             ToWorker::Waiting { call, why, minutes } => {
                 self.waits_at_home(socket, &call, &why, minutes)
             }
@@ -153,6 +160,7 @@ impl Heart {
                 let (bridge, _) = ready(socket)?;
                 match self.driver.open_call(&call)? {
                     Some(row) if row.bridge.as_ref() == Some(&bridge) => {
+                        self.preview_line(&row.conversation, &row.call, &line);
                         self.show_progress(&call, &line)
                     }
                     Some(_) | None => Ok(()), // it was called off meanwhile
@@ -210,6 +218,7 @@ impl Heart {
                     seq: 0,
                     at: now(),
                 },
+                sending: Sending::default(),
             },
         )?;
         self.db().run(
@@ -260,6 +269,7 @@ impl Heart {
         let Line {
             bridge,
             phase: Phase::Ready { session, seq, at },
+            sending,
         } = line(socket)?
         else {
             return Err(Error::Missing("the session"));
@@ -277,6 +287,7 @@ impl Heart {
             call: id.clone(),
             tool: call.tool.clone(),
             arguments: call.arguments.clone(),
+            asked: self.was_asked(id)?,
         };
         let warrant = token::issue(Kind::Warrant, &command_key, binding, &warrant, now())?;
         set_line(
@@ -288,9 +299,16 @@ impl Heart {
                     seq,
                     at,
                 },
+                sending,
             },
         )?;
         send(socket, &ToBridge::Run { warrant })
+    }
+
+    /// Whether the person has said yes to a call in the chat.
+    fn was_asked(&self, call: &CallId) -> Result<bool> {
+        let row = self.db().call(call)?;
+        Ok(row.is_some_and(|row| row.meant.is_some()))
     }
 
     /// Tells a machine that a call is called off.
@@ -363,6 +381,7 @@ impl Heart {
         let acts =
             self.driver
                 .came_home(&call, &outcome, receipt, &self.name_of(&bridge)?, now())?;
+        self.preview_without(&row.conversation, &call);
         let is_stored = acts.contains(&Act::Acknowledge { call: call.clone() });
         self.act(acts); // of these the acknowledgement is said here, over the socket that told
         if is_stored {
@@ -513,9 +532,19 @@ impl Heart {
                 Vec::new(),
             ));
         }
+        let rows = self.rows()?;
+        let told = |bridge: &Bridge| {
+            let row = rows.iter().find(|row| row.id == bridge.id);
+            let sandbox = row.and_then(hello).map(|hello| hello.sandbox);
+            let sandbox = sandbox.filter(|sandbox| !sandbox.is_empty());
+            sandbox.map_or_else(String::new, |sandbox| format!("; {}", plain(&sandbox)))
+        };
         let lines: Vec<String> = bridges
             .iter()
-            .map(|bridge| format!("- **{}**: {}", bridge.name, in_words(bridge)))
+            .map(|bridge| {
+                let (state, told) = (in_words(bridge), told(bridge));
+                format!("- **{}**: {state}{told}", bridge.name)
+            })
             .collect();
         let buttons = bridges
             .iter()
@@ -537,15 +566,27 @@ pub(super) fn in_words(bridge: &Bridge) -> &'static str {
     }
 }
 
+/// A machine's words as part of a sentence.
+fn plain(text: &str) -> String {
+    let text = text.chars().filter(|c| !c.is_control() && *c != '`');
+    text.take(WHY_LIMIT).collect()
+}
+
 /// What a person is told of a call that waits for a yes at home.
 fn wants_a_yes(machine: &str, call: &ToolCall, why: &str, minutes: u32) -> String {
-    let plain = |text: &str| -> String {
-        let text = text.chars().filter(|c| !c.is_control() && *c != '`');
-        text.take(WHY_LIMIT).collect()
+    if call.tool.0 == PROPOSE {
+        return format!(
+            "I asked {machine} for {}; say yes there within {minutes} minutes: `local-bridge approve`, or its approver. I tell you what came of it.",
+            plain(&agent::tool::brief(call)),
+        );
+    }
+    let literal = console::literal(call);
+    let action = match literal.char_indices().nth(ACTION_LIMIT) {
+        Some((end, _)) => format!("{}…", &literal[..end]),
+        None => literal,
     };
     format!(
-        "{machine} wants a yes at the machine itself for `{}` ({}). Run `local-bridge approve` there, or use its approver; nothing said here can stand in for it. The question is open for {minutes} minutes.",
-        plain(&agent::tool::brief(call)),
+        "{machine} wants a yes at the machine itself for this ({}):\n```\n{action}\n```\nRun `local-bridge approve` there, or use its approver; nothing said here can stand in for it. The question is open for {minutes} minutes.",
         plain(why)
     )
 }

@@ -22,7 +22,12 @@ commands that its policy allows, and remember what you tell me.
 /bridges – your machines; revoke one, or /bridges rename OLD NEW
 /undo – take back the last change of a file
 /receipts – what they have signed for
+/new – a fresh conversation
+/memory – what I remember; /memory forget NUMBER takes it back
+/model – which model I ask, or another
+/usage – what it has cost in tokens
 /console – a link to the web page
+/people – who may talk to me
 /status – what is going on
 /stop – stop what I am doing
 /panic – stop everything and cut every machine off; /resume in the console ends it
@@ -57,6 +62,8 @@ impl Heart {
         claimed: bool,
     ) -> Result<Response> {
         store::set_meta(self.db(), "origin", origin)?;
+        self.note_heard(&inbound)?;
+        self.show_seen(&inbound);
         self.receive(inbound, claimed)?;
         Ok(Response::empty()?)
     }
@@ -66,7 +73,7 @@ impl Heart {
         let received = Received { inbound, claimed };
         let delivery = Delivery {
             id: received.inbound.delivery.clone(),
-            conversation: conversation(&received.inbound),
+            conversation: received.inbound.conversation(),
             payload: serde_json::to_string(&received)?,
         };
         store::set_meta(self.db(), HEARD_IN, &delivery.conversation)?;
@@ -79,7 +86,7 @@ impl Heart {
     pub(super) async fn take_in(self: &Rc<Self>, delivery: &Delivery) -> Result<Vec<Act>> {
         let Received { inbound, claimed } = serde_json::from_str(&delivery.payload)?;
         Ok(match inbound.deed {
-            Deed::Wrote { .. } if self.frozen_since()?.is_some() => {
+            Deed::Wrote { .. } | Deed::Gave { .. } if self.frozen_since()?.is_some() => {
                 let words = self.frozen_words()?.unwrap_or_default();
                 let event = notice(&delivery.id, words, Vec::new());
                 self.driver.handled(delivery, Some(&event), now())?
@@ -87,13 +94,34 @@ impl Heart {
             Deed::Wrote {
                 text,
                 quoted,
+                attachments,
                 forwarded,
             } => {
-                let trust = if forwarded { Trust::Kept } else { Trust::Owner };
+                let quoted = self.quoted(quoted, inbound.answers.as_deref())?;
                 let message = Message {
                     text,
                     quoted,
-                    trust,
+                    attachments,
+                    trust: trust(forwarded),
+                    at: inbound.at,
+                };
+                self.driver.said(delivery, &message, now())?
+            }
+            Deed::Gave {
+                media,
+                text,
+                quoted,
+                forwarded,
+            } => {
+                let (what, file) = match self.fetch_media(&delivery.conversation, &media).await? {
+                    Ok(file) => (format!("[{}]", media.kind), Some(file)),
+                    Err(why) => (format!("[{}; not here: {why}]", media.kind), None),
+                };
+                let message = Message {
+                    text: format!("{what} {text}").trim().to_owned(),
+                    quoted: self.quoted(quoted, inbound.answers.as_deref())?,
+                    attachments: file.into_iter().collect(),
+                    trust: trust(forwarded),
                     at: inbound.at,
                 };
                 self.driver.said(delivery, &message, now())?
@@ -102,7 +130,8 @@ impl Heart {
                 let event = if claimed {
                     notice(&delivery.id, welcome(), Vec::new())
                 } else {
-                    self.command(delivery, &name, &argument).await?
+                    let session = (inbound.channel == Channel::Console).then_some(&*inbound.sender);
+                    self.command(delivery, session, &name, &argument).await?
                 };
                 self.driver.handled(delivery, Some(&event), now())?
             }
@@ -128,10 +157,19 @@ impl Heart {
         })
     }
 
-    /// Does a command; what it tells the agent is saved as the command's end.
+    /// What a message came with, or else what it answers.
+    fn quoted(&self, quoted: Option<String>, answers: Option<&str>) -> Result<Option<String>> {
+        match (quoted, answers) {
+            (None, Some(message)) => self.words_sent(message),
+            (quoted, _) => Ok(quoted),
+        }
+    }
+
+    /// Does a command; what it tells the agent is saved as the command's end. `session` is the console's, where it comes from there.
     async fn command(
         self: &Rc<Self>,
         delivery: &Delivery,
+        session: Option<&str>,
         name: &str,
         argument: &str,
     ) -> Result<Event> {
@@ -140,9 +178,13 @@ impl Heart {
             "start" => format!("Hello.\n\n{HELP}"),
             "help" => HELP.to_owned(),
             "status" => self.status(conversation)?,
-            "panic" => self.freeze().await?,
+            "panic" => self.freeze(session).await?,
             "resume" => self.thaw_from(conversation)?,
             "receipts" => self.receipts()?,
+            "new" => self.begin_anew(conversation)?,
+            "usage" => self.usage_words()?,
+            "memory" => self.memory_words(argument)?,
+            "model" => self.model_words(argument).await?,
             "pair" | "console" if self.frozen_since()?.is_some() => {
                 self.frozen_words()?.unwrap_or_default() // whoever has stolen the chat shall get no other way in
             }
@@ -155,6 +197,14 @@ impl Heart {
                 return Ok(undo::undo_last(&cause[..16]));
             }
             "undo" => self.frozen_words()?.unwrap_or_default(),
+            "pair" | "console" if self.is_guest().await? => {
+                "That is for members; my owner can make you one.".to_owned()
+            }
+            "people" if self.frozen_since()?.is_none() => {
+                let (text, buttons) = self.people(argument).await?;
+                return Ok(notice(&delivery.id, text, buttons));
+            }
+            "people" => self.frozen_words()?.unwrap_or_default(),
             "pair" => self.offer_pairing_in_chat(conversation).await?,
             "bridges" if !argument.is_empty() => self.rename_bridge(argument).await?,
             "bridges" => {
@@ -169,7 +219,14 @@ impl Heart {
 
     /// What a press does.
     async fn pressed(self: &Rc<Self>, conversation: &str, action: &str) -> Result<Pressed> {
-        let refuses = ["no:", "pair:no:", "revoke:"];
+        let refuses = [
+            "no:",
+            "pair:no:",
+            "revoke:",
+            "people:no:",
+            "people:block:",
+            "people:out:",
+        ];
         if self.frozen_since()?.is_some() && !refuses.iter().any(|word| action.starts_with(word)) {
             return Ok(Pressed::StaysOpen("Everything is frozen"));
         }
@@ -178,17 +235,23 @@ impl Heart {
             Some(("no", call)) => (self.decided(conversation, call, Decision::No)?, "Not run"),
             Some(("undo", turn)) => (self.undo_turn(conversation, turn)?, "Undoing"),
             Some(("always", call)) => {
-                let Some(words) = self.always_words(conversation, call)? else {
+                let Some((words, scopes)) = self.scopes_to_choose(conversation, call)? else {
                     return Ok(Pressed::Nothing);
                 };
-                self.tell(conversation, action, words, Vec::new())?;
+                self.tell(conversation, action, words, scopes)?;
                 return Ok(Pressed::StaysOpen("The question is still open"));
             }
+            Some(("scope", answer)) => (
+                self.wish_for_a_rule(conversation, answer)?,
+                "Say yes at the machine",
+            ),
+            Some(("nevermind", _)) => (true, "As it was"),
             Some(("pair", answer)) => match answer.split_once(':') {
                 Some(("yes", id)) => (self.confirm_bridge(id).await?, "Connected"),
                 Some(("no", id)) => (self.revoke_bridge(id).await?, "Turned away"),
                 Some(_) | None => (false, ""),
             },
+            Some(("people", answer)) => return self.judge_stranger(answer).await,
             Some(("revoke", id)) => (self.revoke_bridge(id).await?, "Revoked"),
             Some(_) | None => (false, ""),
         };
@@ -225,7 +288,7 @@ impl Heart {
                 calls.join(", ")
             }
         };
-        let model = match parse_chain(&self.config.model) {
+        let model = match parse_chain(&self.model_chain()?) {
             Ok(chain) => chain
                 .iter()
                 .map(ToString::to_string)
@@ -271,6 +334,11 @@ impl Heart {
     }
 }
 
+/// Who stands behind what a person sent: of what they passed on, not they.
+fn trust(forwarded: bool) -> Trust {
+    if forwarded { Trust::Kept } else { Trust::Owner }
+}
+
 /// Something said outside any turn, once for each `cause`.
 fn notice(cause: &str, text: String, buttons: Vec<Button>) -> Event {
     let say = SayId(format!("notice-{}", &sha256_hex(cause.as_bytes())[..16]));
@@ -280,13 +348,6 @@ fn notice(cause: &str, text: String, buttons: Vec<Button>) -> Event {
 /// Greets the person whose claim was just taken.
 fn welcome() -> String {
     format!("Welcome. You are my owner now, and this claim works for nobody else.\n\n{HELP}")
-}
-
-fn conversation(inbound: &Inbound) -> String {
-    match inbound.channel {
-        Channel::Telegram => format!("telegram:{}", inbound.chat),
-        Channel::Console => CONSOLE.to_owned(),
-    }
 }
 
 impl Errand {

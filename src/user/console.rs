@@ -4,12 +4,13 @@ use super::commands::Received;
 use super::db::Db;
 use super::{CONSOLE, Heart, PAGE_TAG, now, store};
 use crate::channels::console::{
-    FileCard, Item, Message, MessageState, Speaker, ToPage, ToolLine, ToolState, receive,
+    FileCard, FromPage, Item, Message, MessageState, PageId, Speaker, ToPage, ToolLine, ToolState,
+    receive,
 };
 use crate::channels::{Channel, Deed, Inbound, markup};
 use crate::error::{Error, Result};
 use agent::event::{Button, Decision};
-use agent::{Effect, Event, tool};
+use agent::{Attachment, Effect, Event, tool};
 use protocol::call::{CallId, FileRef, Outcome, ToolCall};
 use protocol::tools::{Place, ShellRun};
 use serde::Deserialize;
@@ -88,17 +89,66 @@ impl Heart {
             }
         };
         let id = frame.id().clone();
+        let deed = self.with_files(frame)?;
         let inbound = Inbound {
             delivery: format!("{DELIVERY}{}", id.as_str()),
             channel: Channel::Console,
-            sender: String::new(),
+            sender: self.session_of(socket),
             sender_name: String::new(),
             chat: String::new(),
-            deed: frame.deed(),
+            answers: None,
+            deed,
             at: now(),
         };
         self.receive(inbound, false)?;
         Ok(socket.send_with_str(ToPage::Accepted { id }.encode())?)
+    }
+
+    /// What a page's frame tells, with what is known of the files that it names.
+    fn with_files(&self, frame: FromPage) -> Result<Deed> {
+        let files = match &frame {
+            FromPage::Say { files, .. } => self.attachments(files.iter().map(PageId::as_str))?,
+            FromPage::Press { .. } => Vec::new(),
+        };
+        let deed = frame.deed();
+        Ok(match deed {
+            Deed::Wrote { text, .. } if text.trim().is_empty() && files.is_empty() => {
+                let kind = "a file that is no longer kept".to_owned();
+                Deed::Unreadable { kind }
+            }
+            Deed::Wrote {
+                text,
+                quoted,
+                forwarded,
+                ..
+            } => Deed::Wrote {
+                text,
+                quoted,
+                attachments: files,
+                forwarded,
+            },
+            other @ (Deed::Commanded { .. }
+            | Deed::Pressed { .. }
+            | Deed::Gave { .. }
+            | Deed::Unreadable { .. }) => other,
+        })
+    }
+
+    /// The session that a page belongs to.
+    fn session_of(&self, socket: &WebSocket) -> String {
+        let mut tags = self.state.get_tags(socket).into_iter();
+        tags.find(|tag| tag != PAGE_TAG).unwrap_or_default()
+    }
+
+    /// Ends the sockets of all sessions but this one.
+    pub(super) fn end_sessions_but(&self, session: Option<&str>) -> Result<()> {
+        for socket in self.state.get_websockets_with_tag(PAGE_TAG) {
+            let tags = self.state.get_tags(&socket);
+            if session.is_none_or(|session| tags.iter().all(|tag| tag != session)) {
+                socket.close(Some(CLOSE_SIGNED_OUT), Some("signed out"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Ends the sockets of a session that is over.
@@ -170,11 +220,16 @@ impl Heart {
 pub(super) fn note_delivery(db: &Db, delivery: &driver::Delivery) -> Result<()> {
     let Received { inbound, .. } = serde_json::from_str(&delivery.payload)?;
     match inbound.deed {
-        Deed::Wrote { text, .. } => {
+        Deed::Wrote {
+            text, attachments, ..
+        } => {
             let id = inbound.delivery.trim_start_matches(DELIVERY);
-            add(db, spoken(id, &text, inbound.at))
+            add(db, spoken(id, &text, &attachments, inbound.at))
         }
-        Deed::Commanded { .. } | Deed::Pressed { .. } | Deed::Unreadable { .. } => Ok(()),
+        Deed::Commanded { .. }
+        | Deed::Pressed { .. }
+        | Deed::Gave { .. }
+        | Deed::Unreadable { .. } => Ok(()),
     }
 }
 
@@ -340,13 +395,22 @@ pub(super) fn quoted(word: &str) -> String {
     }
 }
 
-fn spoken(id: &str, text: &str, at: i64) -> Item {
+fn spoken(id: &str, text: &str, attachments: &[Attachment], at: i64) -> Item {
+    let card = |file: &Attachment| FileCard {
+        id: CallId(file.id.clone()),
+        name: file.name.clone(),
+        mime: file.mime.clone(),
+        size: file.size,
+        href: format!("/console/files/{}", file.id),
+        at,
+    };
     Item::Message(Message {
         id: id.to_owned(),
         from: Speaker::Person,
         html: String::new(),
         text: text.to_owned(),
         at,
+        files: attachments.iter().map(card).collect(),
         buttons: Vec::new(),
         state: MessageState::Said,
     })
@@ -360,6 +424,7 @@ pub(super) fn said(id: &str, text: &str, buttons: &[Button], at: i64) -> Item {
         html: markup::page(text),
         text: markup::plain(text),
         at,
+        files: Vec::new(),
         buttons: buttons.to_vec(),
         state: if buttons.is_empty() {
             MessageState::Said

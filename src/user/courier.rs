@@ -1,13 +1,13 @@
-//! Sending what the agent wants said: parcels from the driver to Telegram or to the pages, and how each was answered.
+//! Sending what the agent wants said: parcels from the driver to a chat app or to the pages, and how each was answered.
 
 use super::commands::Pressed;
 use super::console::Work;
 use super::perform::{Allowance, Done};
+use super::window::SILENCE_MILLIS;
 use super::{CONSOLE, Heart, console, now};
 use crate::channels::Outgoing;
+use crate::channels::app::{self, App, Carriage};
 use crate::channels::console::{Item, Message, MessageState, ToPage};
-use crate::channels::markup::{self, Chunk};
-use crate::channels::telegram::{self, Acting, Api};
 use crate::error::{Error, Result};
 use crate::http::{self, FileBytes};
 use agent::Content;
@@ -25,7 +25,7 @@ const MESSAGE_LIMIT: Duration = Duration::from_secs(30);
 /// How long a file may take: 50 MB over a slow line.
 const FILE_LIMIT: Duration = Duration::from_mins(5);
 
-/// How often the typing sign is renewed: Telegram shows it for five seconds.
+/// How often it is looked whether the typing sign is still wanted.
 const TYPING: Duration = Duration::from_millis(4_500);
 
 /// How often it is renewed at the most.
@@ -33,12 +33,6 @@ const TYPING_TIMES: u32 = 60;
 
 /// How often while a call runs at home: its timer keeps the object from hibernating, so a long call ends without the sign.
 const TYPING_TIMES_AT_HOME: u32 = 3;
-
-/// How many messages one answer may take; what is longer is no answer for a chat.
-const MESSAGES: usize = 10;
-
-/// What stands for the rest of such an answer.
-const CUT: &str = "[This is too long for a chat, so I stop here. Ask me for the part you need, or for it as a file.]";
 
 /// What a button says that has been pressed before, or whose question is closed.
 const NOTHING_LEFT: &str = "This button does nothing any more";
@@ -57,8 +51,13 @@ impl Outside<Error> for Post<'_> {
     fn parts(&self, what: &What) -> usize {
         match what {
             What::Said(Content::File { .. }) => 1,
-            What::Said(Content::Text { text, .. }) => chunks(text).len(),
-            What::Question(call) => chunks(&self.heart.question(self.conversation, call).0).len(),
+            What::Said(Content::Text { text, buttons }) => {
+                App::parts(self.conversation, text, buttons)
+            }
+            What::Question(call) => {
+                let (text, buttons) = self.heart.question(self.conversation, call);
+                App::parts(self.conversation, &text, &buttons)
+            }
         }
     }
 
@@ -101,6 +100,8 @@ impl Heart {
                 Was::Parcel(parcel) => {
                     let answer = self.send_parcel(conversation, &parcel, allowance).await;
                     log(&parcel, &answer);
+                    self.expect_fate(conversation, &parcel, &answer);
+                    self.end_preview(conversation);
                     let roll = random_bytes::<1>().map_or(128, |[byte]| byte);
                     self.driver.answered(&parcel, answer, &post, roll, now())?;
                 }
@@ -136,47 +137,99 @@ impl Heart {
         parcel: &Parcel,
         allowance: &Allowance,
     ) -> Answer {
-        let Some(("telegram", chat)) = conversation.split_once(':') else {
-            return Answer::Refused(format!("nobody can be reached at {conversation}"));
+        let (app, chat) = match App::of(conversation, &self.config) {
+            Ok(found) => found,
+            Err(mute) => return Answer::Refused(mute.to_string()),
         };
-        let Some(api) = self.config.telegram() else {
-            return Answer::Refused("TELEGRAM_BOT_TOKEN is not set".into());
-        };
+        let trace = self.trace(conversation);
+        if self.is_open(&app, conversation, trace.as_ref()) {
+            let answer = self
+                .send_content(&app, chat, conversation, parcel, allowance)
+                .await;
+            if !matches!(answer, Answer::Silenced { .. }) {
+                return answer;
+            }
+            self.note_silence(conversation, trace.as_ref());
+        }
+        if self.trace(conversation) == trace {
+            self.nudge(&app, conversation, parcel, allowance).await;
+        }
+        if self.trace(conversation) == trace {
+            Answer::Silenced {
+                until: now() + SILENCE_MILLIS,
+            }
+        } else {
+            Answer::RetryAfter(1) // they have written meanwhile
+        }
+    }
+
+    async fn send_content(
+        self: &Rc<Self>,
+        app: &App,
+        chat: &str,
+        conversation: &str,
+        parcel: &Parcel,
+        allowance: &Allowance,
+    ) -> Answer {
         allowance.take();
         match &parcel.what {
             What::Said(Content::File { call, file }) => {
-                self.send_file(&api, chat, call, file).await
+                self.send_file(app, chat, call, file, allowance).await
             }
             What::Said(Content::Text { text, buttons }) => {
-                send_part(&api, chat, text, buttons, parcel.part, allowance).await
+                send_part(app, chat, text, buttons, parcel.part, allowance).await
             }
             What::Question(call) => {
                 let (text, buttons) = self.question(conversation, call);
-                send_part(&api, chat, &text, &buttons, parcel.part, allowance).await
+                send_part(app, chat, &text, &buttons, parcel.part, allowance).await
             }
         }
     }
 
     async fn send_file(
         self: &Rc<Self>,
-        api: &Api,
+        app: &App,
         chat: &str,
         call: &CallId,
         file: &FileRef,
+        allowance: &Allowance,
     ) -> Answer {
         let (Ok(boundary), Ok(bytes)) = (random_bytes::<16>(), self.file_bytes(call)) else {
             return Answer::Refused("the file is not there any more".into());
         };
-        let request = api.send_document(chat, file, None, boundary);
-        meaning(ask(request, Some(bytes), FILE_LIMIT).await)
+        let upload = match app.file(chat, file, boundary) {
+            Ok(Carriage::Whole(request)) => {
+                return meaning(ask(app, request, Some(bytes), FILE_LIMIT).await);
+            }
+            Ok(Carriage::Upload(request)) => request,
+            Err(reason) => return Answer::Refused(reason),
+        };
+        let name = match ask(app, upload, Some(bytes), FILE_LIMIT).await {
+            app::Answer::Ok {
+                message_id: Some(name),
+            } => name,
+            app::Answer::Ok { message_id: None } => {
+                return Answer::NotTaken("the app gave the file no name".into());
+            }
+            // What was only handed over, nobody has seen: it may be handed over again.
+            app::Answer::Unclear(reason) => return Answer::NotTaken(reason),
+            other @ (app::Answer::RetryAfter(_)
+            | app::Answer::CannotParse
+            | app::Answer::Blocked(_)
+            | app::Answer::Silenced(_)
+            | app::Answer::Refused(_)
+            | app::Answer::Broken(_)) => return meaning(other),
+        };
+        allowance.take();
+        match app.handed_over(chat, file, &name) {
+            Some(request) => meaning(ask(app, request, None, MESSAGE_LIMIT).await),
+            None => Answer::Refused("the app takes no files".into()),
+        }
     }
 
-    /// Keeps the typing sign up while something is under way in a Telegram chat.
+    /// Keeps the typing sign up while something is under way in an app's chat.
     pub(super) fn keep_typing(self: &Rc<Self>, conversation: &str) {
-        let Some(("telegram", chat)) = conversation.split_once(':') else {
-            return;
-        };
-        let Some(api) = self.config.telegram() else {
+        let Ok((app, chat)) = App::of(conversation, &self.config) else {
             return;
         };
         if !self.typing.borrow_mut().insert(conversation.to_owned()) {
@@ -186,19 +239,25 @@ impl Heart {
             (Rc::clone(self), conversation.to_owned(), chat.to_owned());
         let allowance = self.allowance();
         self.state.wait_until(async move {
-            let mut left = TYPING_TIMES;
-            while left > 0 && allowance.spare() {
+            let (mut left, mut shown_until) = (TYPING_TIMES, 0);
+            while left > 0 {
                 left = match heart.work(&conversation) {
                     Ok(Work::Here) => left - 1,
                     Ok(Work::AtHome) => (left - 1).min(TYPING_TIMES_AT_HOME),
                     Ok(Work::None) | Err(_) => break,
                 };
-                ask(
-                    api.send_chat_action(&chat, Acting::Typing),
-                    None,
-                    MESSAGE_LIMIT,
-                )
-                .await;
+                if now() >= shown_until {
+                    let trace = heart.trace(&conversation);
+                    let Some(sign) = app.typing(&chat, trace.as_ref()) else {
+                        break;
+                    };
+                    if !allowance.spare() {
+                        break;
+                    }
+                    ask(&app, sign, None, MESSAGE_LIMIT).await;
+                    let lasts = i64::try_from(app.typing_lasts().as_millis());
+                    shown_until = now() + lasts.unwrap_or_default();
+                }
                 Delay::from(TYPING).await;
             }
             heart.typing.borrow_mut().remove(&conversation);
@@ -213,10 +272,7 @@ impl Heart {
         message: &str,
         pressed: Pressed,
     ) {
-        let Some(("telegram", chat)) = conversation.split_once(':') else {
-            return;
-        };
-        let Some(api) = self.config.telegram() else {
+        let Ok((app, chat)) = App::of(conversation, &self.config) else {
             return;
         };
         let (told, goes) = match pressed {
@@ -224,13 +280,18 @@ impl Heart {
             Pressed::StaysOpen(told) => (told, false),
             Pressed::Nothing => (NOTHING_LEFT, false),
         };
-        let answer = api.answer_callback(press, Some(told));
-        let edit = goes.then(|| api.edit_reply_markup(chat, message));
+        let is_done = !matches!(pressed, Pressed::Nothing);
+        let answer = app.answer_press(chat, press, told, is_done);
+        let edit = if goes {
+            app.without_buttons(chat, message)
+        } else {
+            None
+        };
         let allowance = self.allowance();
         self.state.wait_until(async move {
             for request in [Some(answer), edit].into_iter().flatten() {
                 if allowance.take() {
-                    ask(request, None, MESSAGE_LIMIT).await;
+                    ask(&app, request, None, MESSAGE_LIMIT).await;
                 }
             }
         });
@@ -238,17 +299,16 @@ impl Heart {
 
     /// Takes the buttons away from a message. A kindness, like the one above.
     pub(super) fn take_buttons_away(self: &Rc<Self>, conversation: &str, message: &str) {
-        let Some(("telegram", chat)) = conversation.split_once(':') else {
+        let Ok((app, chat)) = App::of(conversation, &self.config) else {
             return;
         };
-        let Some(api) = self.config.telegram() else {
+        let Some(edit) = app.without_buttons(chat, message) else {
             return;
         };
-        let edit = api.edit_reply_markup(chat, message);
         let allowance = self.allowance();
         self.state.wait_until(async move {
             if allowance.spare() {
-                ask(edit, None, MESSAGE_LIMIT).await;
+                ask(&app, edit, None, MESSAGE_LIMIT).await;
             }
         });
     }
@@ -271,67 +331,57 @@ impl Heart {
     }
 }
 
-/// A text in as many messages as it needs.
-fn chunks(text: &str) -> Vec<Chunk> {
-    let mut chunks = markup::chunks_telegram(text);
-    if chunks.len() > MESSAGES {
-        chunks.truncate(MESSAGES - 1);
-        chunks.extend(markup::chunks_telegram(CUT));
-    }
-    chunks
-}
-
-/// Sends one part of a text; the buttons stand under the last.
+/// Sends one part of a text; without markup where the app refuses that.
 async fn send_part(
-    api: &Api,
+    app: &App,
     chat: &str,
     text: &str,
     buttons: &[Button],
     part: usize,
     allowance: &Allowance,
 ) -> Answer {
-    let chunks = chunks(text);
-    let Some(chunk) = chunks.get(part) else {
+    let Some(part) = app.part(chat, text, buttons, part) else {
         return Answer::Refused("there is no such part".into());
     };
-    let buttons = if part + 1 == chunks.len() {
-        buttons
-    } else {
-        &[]
-    };
-    let marked = api.send_message(chat, &chunk.html, buttons);
-    let marked = ask(marked, None, MESSAGE_LIMIT).await;
-    if marked != telegram::Answer::CannotParse || !allowance.take() {
-        return meaning(marked);
-    }
-    let plain = api.send_plain(chat, &chunk.plain, buttons);
-    meaning(ask(plain, None, MESSAGE_LIMIT).await)
-}
-
-/// Sends a request to Telegram and reads its answer. No answer at all is unclear, never a reason to send again.
-async fn ask(outgoing: Outgoing, file: Option<FileBytes>, limit: Duration) -> telegram::Answer {
-    match http::send(outgoing, file, limit).await {
-        Ok(reply) => telegram::answer(reply.status, &reply.headers, &reply.body),
-        Err(Error::Platform(error)) if is_refused_connection(&error) => {
-            telegram::Answer::Broken("no connection".into())
+    let marked = ask(app, part.marked, None, MESSAGE_LIMIT).await;
+    match part.plain {
+        Some(plain) if marked == app::Answer::CannotParse && allowance.take() => {
+            meaning(ask(app, plain, None, MESSAGE_LIMIT).await)
         }
-        Err(error) => telegram::Answer::Unclear(error.to_string()),
+        Some(_) | None => meaning(marked),
     }
 }
 
-/// What Telegram's answer means for the driver.
-fn meaning(answer: telegram::Answer) -> Answer {
+/// Sends a request to an app and reads its answer. No answer at all is unclear, never a reason to send again.
+pub(super) async fn ask(
+    app: &App,
+    outgoing: Outgoing,
+    file: Option<FileBytes>,
+    limit: Duration,
+) -> app::Answer {
+    match http::send(outgoing, file, limit).await {
+        Ok(reply) => app.answer(reply.status, &reply.headers, &reply.body),
+        Err(Error::Platform(error)) if is_refused_connection(&error) => {
+            app::Answer::Broken("no connection".into())
+        }
+        Err(error) => app::Answer::Unclear(error.to_string()),
+    }
+}
+
+/// What an app's answer means for the driver.
+fn meaning(answer: app::Answer) -> Answer {
     match answer {
-        telegram::Answer::Ok { message_id } => Answer::Taken {
+        app::Answer::Ok { message_id } => Answer::Taken {
             message: message_id,
         },
-        telegram::Answer::Blocked(reason) | telegram::Answer::Refused(reason) => {
-            Answer::Refused(reason)
-        }
-        telegram::Answer::CannotParse => Answer::Refused("its markup was refused".into()),
-        telegram::Answer::Unclear(reason) => Answer::Unclear(reason),
-        telegram::Answer::RetryAfter(seconds) => Answer::RetryAfter(seconds),
-        telegram::Answer::Broken(reason) => Answer::NotTaken(reason),
+        app::Answer::Blocked(reason) | app::Answer::Refused(reason) => Answer::Refused(reason),
+        app::Answer::CannotParse => Answer::Refused("its markup was refused".into()),
+        app::Answer::Silenced(_) => Answer::Silenced {
+            until: now() + SILENCE_MILLIS,
+        },
+        app::Answer::Unclear(reason) => Answer::Unclear(reason),
+        app::Answer::RetryAfter(seconds) => Answer::RetryAfter(seconds),
+        app::Answer::Broken(reason) => Answer::NotTaken(reason),
     }
 }
 
@@ -340,12 +390,13 @@ fn log(parcel: &Parcel, answer: &Answer) {
     match answer {
         Answer::Taken { .. } => {}
         Answer::RetryAfter(seconds) => {
-            console_log!("telegram takes {id} in {seconds} seconds");
+            console_log!("the app takes {id} in {seconds} seconds");
         }
-        Answer::NotTaken(reason) => console_log!("telegram did not take {id}: {reason}"),
-        Answer::Refused(reason) => console_error!("telegram refused {id}: {reason}"),
+        Answer::Silenced { .. } => console_log!("{id} waits for the person to write"),
+        Answer::NotTaken(reason) => console_log!("the app did not take {id}: {reason}"),
+        Answer::Refused(reason) => console_error!("the app refused {id}: {reason}"),
         Answer::Unclear(reason) => {
-            console_error!("telegram may or may not have taken {id}: {reason}");
+            console_error!("the app may or may not have taken {id}: {reason}");
         }
     }
 }

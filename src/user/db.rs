@@ -43,7 +43,12 @@ extern "C" {
 }
 
 /// The steps by which the tables come to be what the code expects. A step that has shipped is never edited.
-const STEPS: [&str; 1] = [include_str!("schema/0001_tables.sql")];
+const STEPS: [&str; 4] = [
+    include_str!("schema/0001_tables.sql"),
+    include_str!("schema/0002_given_files.sql"),
+    include_str!("schema/0003_pieces_by_rowid.sql"),
+    include_str!("schema/0004_fates.sql"),
+];
 
 /// One person's rows, and the object's alarm, which is set with them.
 pub struct Db {
@@ -77,6 +82,8 @@ pub enum Bind<'a> {
     Text(&'a str),
     /// Bytes.
     Blob(&'a [u8]),
+    /// Bytes that the runtime holds already.
+    Held(&'a Uint8Array),
 }
 
 impl From<i64> for Bind<'_> {
@@ -114,6 +121,7 @@ impl From<&Bind<'_>> for JsValue {
             Bind::Int(number) => Self::from_f64(*number as f64),
             Bind::Text(text) => Self::from_str(text),
             Bind::Blob(bytes) => Uint8Array::from(*bytes).into(),
+            Bind::Held(bytes) => (*bytes).into(),
         }
     }
 }

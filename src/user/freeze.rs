@@ -24,9 +24,9 @@ impl Heart {
         Ok(since.and_then(|since| since.parse().ok()))
     }
 
-    /// Stops every turn, calls off what runs and what waits, and cuts every machine off. Links that were made in a chat open nothing any
-    /// more.
-    pub(super) async fn freeze(self: &Rc<Self>) -> Result<String> {
+    /// Stops every turn, calls off what runs and what waits, cuts every machine off, and signs every browser out but that of the session
+    /// which wished it: who had the chat may have opened one. Links that were made in a chat open nothing any more.
+    pub(super) async fn freeze(self: &Rc<Self>, session: Option<&str>) -> Result<String> {
         if self.frozen_since()?.is_none() {
             store::set_meta(self.db(), FROZEN, &now().to_string())?;
         }
@@ -41,12 +41,27 @@ impl Heart {
         self.hang_up_on_all(CLOSE_FROZEN, KEPT_OUT);
         self.show_bridges()?;
         console_log!("frozen");
-        Directory::new(&self.env)?
-            .drop_sign_in_links(&self.user())
-            .await?;
-        Ok("Frozen. Every turn is stopped, what ran is called off, what waited is dropped, and every machine is cut off. It stays so until you \
-            write /resume in the console, or run `local-bridge resume` on a machine of yours; this chat cannot end it."
-            .to_owned())
+        let directory = Directory::new(&self.env)?;
+        directory.drop_sign_in_links(&self.user()).await?;
+        let has_a_machine = self.has_a_machine()?;
+        let end = match (session, has_a_machine) {
+            (Some(_), _) => {
+                "you write /resume here, or run `local-bridge resume` on a machine of yours; every other browser is signed out"
+            }
+            (None, true) => {
+                "you run `local-bridge resume` on a machine of yours; this chat cannot end it, and every browser is signed out"
+            }
+            (None, false) => {
+                "you write /resume in the console; this chat cannot end it, and you have no machine that could"
+            }
+        };
+        if session.is_some() || has_a_machine {
+            directory.close_sessions(&self.user(), session).await?;
+            self.end_sessions_but(session)?;
+        } // else nobody could end it
+        Ok(format!(
+            "Frozen. Every turn is stopped, what ran is called off, what waited is dropped, and every machine is cut off. It stays so until {end}."
+        ))
     }
 
     /// Ends it, if the wish comes from the console: a stolen chat shall not undo its owner's panic.
@@ -72,6 +87,11 @@ impl Heart {
         Ok(Response::from_json(
             &serde_json::json!({ "thawed": was_frozen }),
         )?)
+    }
+
+    /// Whether there is a machine that could end it.
+    fn has_a_machine(&self) -> Result<bool> {
+        Ok(self.rows()?.iter().any(|row| row.state == "active"))
     }
 
     fn thaw(&self) -> Result<()> {

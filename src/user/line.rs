@@ -1,5 +1,6 @@
 //! A machine's socket: what it carries through hibernation, whether anyone is still at its other end, and how it is hung up.
 
+use super::fetch::Sending;
 use super::now;
 use crate::error::{Error, Result};
 use protocol::{LEASE_SECONDS, ToBridge, write_frame};
@@ -29,6 +30,9 @@ pub(super) struct Line {
     pub(super) bridge: String,
     /// How far its connection is.
     pub(super) phase: Phase,
+    /// What of a file is on its way to it.
+    #[serde(default)]
+    pub(super) sending: Sending,
 }
 
 /// How far a connection is.
@@ -57,7 +61,7 @@ pub(super) fn set_line(socket: &WebSocket, line: &Line) -> Result<()> {
 
 /// The socket's machine and session, if it has proven itself and was not hung up.
 pub(super) fn ready(socket: &WebSocket) -> Result<(String, String)> {
-    let Line { bridge, phase } = line(socket)?;
+    let Line { bridge, phase, .. } = line(socket)?;
     match phase {
         Phase::Ready { session, .. } => Ok((bridge, session)),
         Phase::Challenged { .. } => Err(Error::Violation("work before proof".into())),

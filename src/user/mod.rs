@@ -5,35 +5,46 @@
 
 mod approvals;
 mod bridges;
+mod chores;
 mod commands;
 mod console;
 mod courier;
 pub mod db;
+mod digest;
+mod fates;
+mod fetch;
 mod files;
 mod freeze;
+mod given;
 mod line;
 mod machines;
+mod media;
 mod object;
 mod pairing;
+pub(crate) mod people;
 mod perform;
+mod preview;
 mod receipts;
 mod rows;
 mod step;
 mod store;
 mod think;
 mod undo;
+mod window;
 
 pub use object::UserObject;
 pub(crate) use pairing::REFUSED as REFUSED_PAIRING;
 pub(crate) use rows::span;
 
-use crate::channels::Inbound;
+use crate::channels::{Fate, Inbound};
 use crate::config::Config;
+use crate::directory::Stranger;
 use crate::error::{Error, Result};
 use db::Db;
 use driver::Driver;
 use files::Partial;
 use perform::Allowance;
+use preview::Preview;
 use protocol::call::CallId;
 use protocol::{PING, PONG};
 use serde::{Deserialize, Serialize};
@@ -68,6 +79,18 @@ pub(crate) enum Errand {
         origin: String,
         claimed: bool,
     },
+    /// Say something, once for each cause.
+    Tell {
+        conversation: String,
+        cause: String,
+        text: String,
+    },
+    /// Somebody whom nobody knows has written; they were told this code.
+    Knock { stranger: Stranger, code: String },
+    /// This person is no longer welcome.
+    Leave,
+    /// Note what became of a message.
+    Fate { fate: Fate },
     /// Make a pairing link.
     OfferPairing { origin: String },
     /// Judge a machine's request to be paired.
@@ -88,6 +111,12 @@ pub(crate) enum Errand {
     EndSession { session: String },
     /// Hand over a file.
     File { call: CallId },
+    /// Take a file that the person gives: the request's body, of this length where that is known. The name is percent-encoded.
+    GiveFile {
+        name: String,
+        mime: String,
+        length: Option<u64>,
+    },
 }
 
 /// What the object holds while it is awake. Nothing here matters after a restart: the rows are the truth.
@@ -102,8 +131,14 @@ struct Heart {
     abandoned: RefCell<Asks>,
     /// The ends of files that are too short for a row yet.
     partial: RefCell<HashMap<CallId, Partial>>,
+    /// The hashes of files that came whole, until their results are here.
+    digests: Rc<RefCell<HashMap<CallId, String>>>,
+    /// How many files are being given at this moment.
+    coming: Cell<u32>,
     /// Chats in which the typing sign is kept up.
     typing: RefCell<HashSet<String>>,
+    /// What is shown in chats while it goes on.
+    previews: RefCell<HashMap<String, Preview>>,
     /// Whether this instance has looked for what an earlier one left undone.
     awake: Cell<bool>,
 }
@@ -122,7 +157,10 @@ impl Heart {
             allowance: RefCell::default(),
             abandoned: RefCell::default(),
             partial: RefCell::default(),
+            digests: Rc::default(),
+            coming: Cell::new(0),
             typing: RefCell::default(),
+            previews: RefCell::default(),
             awake: Cell::new(false),
         }
     }
@@ -145,6 +183,7 @@ impl Heart {
             self.db().prepare().await?;
             if !self.awake.replace(true) {
                 self.resume();
+                self.sweep_previews()?;
             }
         }
         Ok(())
@@ -161,6 +200,17 @@ impl Heart {
                 origin,
                 claimed,
             } => self.take(inbound, &origin, claimed),
+            Errand::Tell {
+                conversation,
+                cause,
+                text,
+            } => {
+                self.tell(&conversation, &cause, text, Vec::new())?;
+                Ok(Response::empty()?)
+            }
+            Errand::Knock { stranger, code } => self.somebody_knocks(&stranger, &code),
+            Errand::Leave => self.leave(),
+            Errand::Fate { fate } => self.take_fate(&fate),
             Errand::OfferPairing { origin } => self.offer_pairing_to_page(&origin).await,
             Errand::Pair { request } => self.pair(&request).await,
             Errand::Bridges => Ok(Response::from_json(
@@ -173,6 +223,9 @@ impl Heart {
             Errand::AcceptPage { origin, session } => self.accept_page(&origin, &session),
             Errand::EndSession { session } => self.end_session(&session),
             Errand::File { call } => self.hand_over(&call),
+            Errand::GiveFile { name, mime, length } => {
+                self.take_file(&name, &mime, length, &mut request).await
+            }
         }
     }
 

@@ -100,6 +100,7 @@ impl Heart {
                 if let Some(socket) = self.socket_of(line) {
                     self.order(&socket, &call.id, call)?;
                     self.keep_typing(conversation);
+                    self.preview_call(conversation, call);
                 }
                 Ok(())
             }

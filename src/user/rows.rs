@@ -251,7 +251,7 @@ impl Rows for Db {
         self.run(
             "INSERT INTO sendings (id, state, provider, attempts, next_at, since) VALUES (?, ?, ?, ?, ?, ?)
              ON CONFLICT (id) DO UPDATE SET state = excluded.state, provider = excluded.provider,
-               attempts = excluded.attempts, next_at = excluded.next_at",
+               attempts = excluded.attempts, next_at = excluded.next_at, since = excluded.since",
             &[
                 (&sending.id).into(),
                 word(sending.state).into(),

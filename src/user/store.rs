@@ -32,11 +32,35 @@ struct Count {
     count: i64,
 }
 
+/// The newest lines of a conversation behind this one, oldest first.
+pub(super) fn window_after(db: &Db, conversation: &str, line: i64) -> Result<Vec<Entry>> {
+    let Some((first, last)) = span(db, conversation)? else {
+        return Ok(Vec::new());
+    };
+    between(db, first.max(line + 1), last)
+}
+
+/// The number of a conversation's last line; 0 where there is none.
+pub(super) fn last_line(db: &Db, conversation: &str) -> Result<i64> {
+    let Some((first, last)) = span(db, conversation)? else {
+        return Ok(0);
+    };
+    let row: Option<Count> = db.first(
+        "SELECT coalesce(max(seq), 0) AS count FROM transcript WHERE seq BETWEEN ? AND ?",
+        &[first.into(), last.into()],
+    )?;
+    Ok(row.map_or(0, |row| row.count))
+}
+
 /// The newest lines of a conversation, oldest first.
 pub(super) fn window(db: &Db, conversation: &str) -> Result<Vec<Entry>> {
     let Some((first, last)) = span(db, conversation)? else {
         return Ok(Vec::new());
     };
+    between(db, first, last)
+}
+
+fn between(db: &Db, first: i64, last: i64) -> Result<Vec<Entry>> {
     let rows: Vec<Stored> = db.all(
         "SELECT entry FROM (SELECT seq, entry FROM transcript WHERE seq BETWEEN ? AND ? ORDER BY seq DESC LIMIT ?) ORDER BY seq",
         &[first.into(), last.into(), WINDOW_ROWS.into()],
@@ -98,6 +122,13 @@ pub(super) fn doubtful(db: &Db, now: i64) -> Result<i64> {
     Ok(row.map_or(0, |row| row.count))
 }
 
+#[derive(Deserialize)]
+struct Tokens {
+    input: u64,
+    output: u64,
+    lost: u64,
+}
+
 /// What a day has cost.
 #[derive(Debug, Default, Deserialize)]
 pub(super) struct Usage {
@@ -118,6 +149,15 @@ pub(super) fn usage(db: &Db, now: i64) -> Result<Usage> {
     Ok(usage)
 }
 
+/// Tokens read, written and lost in so many days up to `now`.
+pub(super) fn tokens_since(db: &Db, now: i64, days: i64) -> Result<(u64, u64, u64)> {
+    let row: Option<Tokens> = db.first(
+        "SELECT coalesce(sum(input), 0) AS input, coalesce(sum(output), 0) AS output, coalesce(sum(lost), 0) AS lost FROM usage WHERE day > ?",
+        &[(now / DAY_MILLIS - days).into()],
+    )?;
+    Ok(row.map_or((0, 0, 0), |row| (row.input, row.output, row.lost)))
+}
+
 /// A value that belongs to the object itself.
 pub(super) fn meta(db: &Db, key: &str) -> Result<Option<String>> {
     let row: Option<Value> = db.first("SELECT value FROM meta WHERE key = ?", &[key.into()])?;
@@ -135,7 +175,7 @@ pub(super) fn set_meta(db: &Db, key: &str, value: &str) -> Result<()> {
     )
 }
 
-/// Drops what no longer serves anyone, once a day: old deliveries, used tokens, dead links, files that were handed over.
+/// Drops what no longer serves anyone, once a day: old deliveries, used tokens, dead links, files that were handed over, files that were given long ago.
 pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
     const PRUNED: &str = "pruned";
     let today = (now / DAY_MILLIS).to_string();
@@ -157,11 +197,19 @@ pub(super) fn prune(db: &Db, now: i64) -> Result<()> {
         &[(now - INBOX_MILLIS).into()],
     )?;
     db.run(
-        "DELETE FROM file_pieces WHERE call IN (SELECT call FROM files WHERE at < ?)",
+        "DELETE FROM fates WHERE at < ?",
+        &[(now - INBOX_MILLIS).into()],
+    )?;
+    db.run(
+        "DELETE FROM given WHERE at < ?",
+        &[(now - INBOX_MILLIS).into()],
+    )?;
+    db.run(
+        "DELETE FROM file_pieces WHERE call IN (SELECT call FROM files WHERE at < ? AND call NOT IN (SELECT file FROM given))",
         &[(now - DAY_MILLIS).into()],
     )?;
     db.run(
-        "DELETE FROM files WHERE at < ?",
+        "DELETE FROM files WHERE at < ? AND call NOT IN (SELECT file FROM given)",
         &[(now - DAY_MILLIS).into()],
     )?;
     db.run(
@@ -200,6 +248,7 @@ mod tests {
             _ => Line::Person {
                 text,
                 quoted: None,
+                attachments: Vec::new(),
                 trust: Trust::Owner,
             },
         };

@@ -203,7 +203,7 @@ impl Heart {
     }
 
     async fn consult(
-        &self,
+        self: &Rc<Self>,
         conversation: &str,
         ask: &AskId,
         tools: bool,
@@ -221,15 +221,17 @@ impl Heart {
     }
 
     async fn ask_chain(
-        &self,
+        self: &Rc<Self>,
         conversation: &str,
         ask: &AskId,
         prompt: &Prompt,
         allowance: &Allowance,
     ) -> Answer {
-        let chain = parse_chain(&self.config.model).map_err(|error| ModelFailure::Rejected {
-            reason: error.to_string(),
-        })?;
+        let rejected = |reason: String| ModelFailure::Rejected { reason };
+        let chain = self
+            .model_chain()
+            .map_err(|error| rejected(error.to_string()))?;
+        let chain = parse_chain(&chain).map_err(|error| rejected(error.to_string()))?;
         let mut last = ModelFailure::Overloaded;
         for model in chain {
             match self
@@ -248,7 +250,7 @@ impl Heart {
     }
 
     async fn ask_patiently(
-        &self,
+        self: &Rc<Self>,
         conversation: &str,
         ask: &AskId,
         model: &Model,
@@ -265,6 +267,7 @@ impl Heart {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
             };
+            self.preview_unsaid(conversation);
             if conversation == CONSOLE {
                 // What came of a broken answer is not the beginning of the next one.
                 self.show(&ToPage::Settled { ask: ask.0.clone() });
@@ -287,7 +290,7 @@ impl Heart {
     }
 
     async fn ask_once(
-        &self,
+        self: &Rc<Self>,
         conversation: &str,
         ask: &AskId,
         model: &Model,
@@ -323,7 +326,7 @@ impl Heart {
                         ask: ask.0.clone(),
                         text,
                     }),
-                    Piece::Text(_) => {}
+                    Piece::Text(text) => self.preview_text(conversation, &text),
                     Piece::Whole(reply) => return Ok(reply),
                     Piece::Failed(failure) => return Err(failure),
                 }
@@ -351,7 +354,8 @@ impl Heart {
             .map(|(name, hello)| describe(name, hello))
             .collect();
         let profile = memory::profile(self.db(), PROFILE)?;
-        let entries = store::window(self.db(), conversation)?;
+        let begun = self.begun_after(conversation)?;
+        let entries = store::window_after(self.db(), conversation, begun)?;
         Ok(prompt::assemble(&prompt::Input {
             persona: prompt::PERSONA,
             profile: &profile,
@@ -373,6 +377,7 @@ fn describe(name: &str, hello: &Hello) -> String {
         .iter()
         .map(|root| match root.access {
             Access::Read => format!("{} (read only)", root.name),
+            Access::Append => format!("{} (read and add; nothing there is changed)", root.name),
             Access::Write => root.name.clone(),
         })
         .collect();

@@ -4,6 +4,8 @@
 //
 // `steps.json` is a list of steps, done in order; each may name a `timeout` in milliseconds:
 //   {"say": "list", "answer": "notes.md", "tool": "files.list", "file": "proof.pdf"}   write it, wait for what is named
+//   {"say": "save it", "attach": [{"name": "a.txt", "text": "…", "by": "drop"}]}       with files, picked (or dropped, or pasted)
+//   {"too_large": 60}                      pick a file of so many MB; the page says that it takes none such
 //   {"example": "help", "answer": "…"}     press an example of the empty page
 //   {"press": "Yes, once", "answer": "…"}  press a button under the newest message that has one
 //   {"see": "text"}                        wait for a text in the conversation
@@ -146,13 +148,43 @@ async function download(page, name) {
   report.files.push({ name: got.suggestedFilename(), size: bytes.length, sha256: createHash('sha256').update(bytes).digest('hex') });
 }
 
-async function write(page, text, timeout) {
+/** Gives the page a file in one of the three ways, and waits until the Worker has it. */
+async function attach(page, { name, text, by }) {
+  const there = page.locator('#attached [data-state="there"]');
+  const before = await there.count();
+  if (by === undefined) {
+    await page.locator('#pick').setInputFiles({ name, mimeType: 'text/plain', buffer: Buffer.from(text) });
+  } else {
+    await page.evaluate(([name, text, by]) => {
+      const transfer = new DataTransfer();
+      transfer.items.add(new File([text], name, { type: 'text/plain' }));
+      const event = by === 'paste' ? new ClipboardEvent('paste', { clipboardData: transfer, bubbles: true, cancelable: true }) : new DragEvent('drop', { dataTransfer: transfer, bubbles: true, cancelable: true });
+      document.getElementById('say').dispatchEvent(event);
+    }, [name, text, by]);
+  }
+  await until(`${name} to be attached`, async () => (await there.count()) > before);
+  check(`a file is attached (${by ?? 'picked'})`, (await there.last().innerText()).includes(name));
+}
+
+async function tooLarge(page, megabytes) {
+  const path = join(folder, 'large.bin');
+  writeFileSync(path, Buffer.alloc(megabytes * 1_000_000));
+  await page.locator('#pick').setInputFiles(path);
+  const told = page.locator('#attach-error');
+  await told.waitFor({ timeout: PATIENCE });
+  check('a file that is too large is refused in plain words', (await told.innerText()) === `large.bin is ${megabytes.toFixed(1)} MB; 50 MB is the most.`, await told.innerText());
+  check('and not attached', (await page.locator('#attached li').count()) === 0);
+}
+
+async function write(page, text, timeout, files = []) {
   await closeMachines(page);
+  for (const file of files) await attach(page, file);
+  if (files.length > 0) await shoot(page, 'attached');
   await page.locator('#say').focus();
   await page.keyboard.insertText(text);
   await page.keyboard.press('Enter');
   await until('the message to be stored', async () => (await page.locator('#log .sending').count()) === 0, timeout);
-  check('the box is empty after sending', (await page.locator('#say').inputValue()) === '');
+  check('the box is empty after sending', (await page.locator('#say').inputValue()) === '' && (await page.locator('#attached li').count()) === 0);
 }
 
 async function writeOffline(page, text) {
@@ -215,7 +247,8 @@ async function signOut(page) {
 }
 
 const STEPS = {
-  say: (page, step) => expecting(page, step, () => write(page, step.say, step.timeout)),
+  say: (page, step) => expecting(page, step, () => write(page, step.say, step.timeout, step.attach)),
+  too_large: (page, step) => tooLarge(page, step.too_large),
   offline_say: (page, step) => expecting(page, step, () => writeOffline(page, step.offline_say)),
   example: (page, step) => expecting(page, step, () => page.locator('.example').filter({ hasText: step.example }).click()),
   press: (page, step) => expecting(page, step, () => pressChoice(page, step.press)),

@@ -7,7 +7,7 @@ use crate::kit::telegram::Deed;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 #[tokio::test]
 async fn a_question_shows_the_whole_call_and_where_it_came_from_and_a_yes_counts_for_that_alone() {
@@ -104,41 +104,121 @@ async fn a_question_that_nobody_answers_closes_and_its_buttons_go() {
 }
 
 #[tokio::test]
-async fn always_is_a_rule_that_only_home_can_make_and_what_it_allows_is_not_asked_about() {
+async fn always_becomes_a_rule_by_the_yes_at_home_and_the_same_request_then_runs_unasked() {
     let world = World::start("offline").await;
     let ada = world.owner().await;
     let home = world.machine(&ada, "mac-mini").await;
+    let law = || fs::read_to_string(law_of(&home)).expect("it has a policy");
+    let before = law();
 
     ada.says("run echo hello there").await;
     let question = ada.hears("May I run this").await;
-    ada.presses_action(&question, &action(&question, "always"))
-        .await;
-    let words = ada.hears("A rule for vm is made there").await.text;
-    for scope in [
-        "policy allow echo hello there",
-        "policy allow echo hello\n",
-        "policy allow echo\n",
-    ] {
-        assert!(words.contains(scope), "{scope:?} is not in {words:?}");
-    }
+    ada.presses(&question, "always").await;
+    let choice = ada.hears("from now on without asking").await;
+    let labels: Vec<&str> = choice.buttons.iter().map(|(label, _)| &**label).collect();
     assert_eq!(
-        home.log().matches(": shell.run").count(),
-        0,
-        "a button made a rule"
+        labels,
+        [
+            "Exactly this: echo hello there",
+            "echo, whatever follows",
+            "Never mind"
+        ]
     );
+    ada.presses(&question, "always").await; // a second press says nothing new
+    ada.presses_action(&choice, &action_of(&choice, "echo, "))
+        .await;
+    let asked = ada.hears("I asked vm for a rule for echo").await.text;
+    assert!(asked.contains("local-bridge approve"), "{asked}");
+    // A press that comes again, and a scope that nobody offered, ask for nothing more.
+    let scope = action_of(&choice, "echo, ");
+    let call = scope.split(':').nth(2).expect("a call");
+    for again in [
+        scope.clone(),
+        scope.replace("scope:", "scope:0"),
+        format!("scope:2:{call}:0123456789abcdef"),
+        "scope:".to_owned(),
+        "scope:1".to_owned(),
+        "scope:-1:a:b".to_owned(),
+    ] {
+        ada.presses_action(&choice, &again).await;
+    }
+    // The person of another object has no such question, whatever they press.
+    let bob = world.member(1_000_002).await;
+    bob.presses_action(&choice, &scope).await;
+    ada.presses(&question, "no").await;
+    ada.hears_something().await;
+    ada.presses_action(&choice, &action_of(&choice, "Exactly"))
+        .await; // the question is over
+    ada.says("/status").await;
+    ada.hears("Doing: a rule for echo").await;
+    let open = waiting(&home).await;
+    assert_eq!(open.len(), 1, "{open:?}");
+    assert_eq!(law(), before, "a wish changed the policy");
+
+    let logged = home.log().len();
+    let id = open[0]["id"].as_str().expect("it has an id");
+    let shown = home.does(&["approve", id, "--yes"]).await;
+    assert!(shown.contains("+then = \"allow\"\n"), "{shown}");
+    ada.hears("There is a rule now").await;
+    home.logs(logged, &["connected to"]).await;
+    assert_eq!(
+        law(),
+        before.replace("argv = [\"echo\"]", "then = \"allow\"\nargv = [\"echo\"]")
+    );
+    ada.says("run echo hello there").await;
+    ada.hears("hello there").await;
+    ada.says("run echo -n and whatever else").await; // what follows is covered as well
+    ada.hears("and whatever else").await;
+    assert_eq!(ada.times_heard("May I run this"), 1, "it asked again");
+    assert_eq!(bob.times_heard("rule"), 0);
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_no_at_home_and_what_the_machine_refuses_are_told_and_leave_its_policy_as_it_is() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    let home = world.machine(&ada, "mac-mini").await;
+    let law = || fs::read_to_string(law_of(&home)).expect("it has a policy");
+    let before = law();
+
+    ada.says("run echo hello").await;
+    let question = ada.hears("May I run this").await;
+    ada.presses(&question, "always").await;
+    let choice = ada.hears("from now on without asking").await;
+    ada.presses_action(&choice, &action_of(&choice, "Exactly"))
+        .await;
+    ada.hears("I asked vm for a rule").await;
+    let id = waiting(&home).await[0]["id"]
+        .as_str()
+        .expect("an id")
+        .to_owned();
+    // An undo need not wait until someone comes home.
+    ada.says("/undo").await;
+    ada.hears("files.undo").await;
+    home.does(&["approve", &id, "--no"]).await;
+    ada.hears("its owner said no at home; no rule was made")
+        .await;
+    assert_eq!(law(), before);
     ada.presses(&question, "no").await;
     ada.hears_something().await;
 
-    let logged = home.log().len();
-    home.adds_to_its_policy("\n[[command]]\nrun = [\"uname\", \"-s\"]\nthen = \"allow\"\n");
-    home.logs(logged, &["connected to"]).await;
-    ada.says("run uname -s").await;
-    ada.hears("Linux").await;
-    assert_eq!(
-        ada.times_heard("May I run this"),
-        1,
-        "it asked about what needs no question"
-    );
+    // Its owner has meanwhile made it dangerous: no wish changes that.
+    ada.says("run touch a").await;
+    let question = ada.hears("touch a").await;
+    ada.presses(&question, "always").await;
+    let scopes = ada.hears_that("the scopes of touch", |deed| {
+        deed.buttons
+            .iter()
+            .any(|(label, _)| label == "touch, whatever follows")
+    });
+    let choice = scopes.await;
+    home.adds_to_its_policy("grade = \"ask\"\n"); // the policy is out of order for a moment
+    let broken = law();
+    ada.presses_action(&choice, &action_of(&choice, "touch, whatever"))
+        .await;
+    ada.hears("a rule for touch was not done").await;
+    assert_eq!((law(), waiting(&home).await), (broken, vec![]));
     world.ends_well();
 }
 
@@ -260,6 +340,25 @@ fn action(under: &Deed, word: &str) -> String {
     found
         .unwrap_or_else(|| panic!("no button {word} under {under:#?}"))
         .clone()
+}
+
+/// The policy of a machine.
+fn law_of(home: &Machine) -> PathBuf {
+    home.playground.with_file_name("home").join("policy.toml")
+}
+
+/// The action of the button whose label begins so.
+fn action_of(under: &Deed, label: &str) -> String {
+    let mut buttons = under.buttons.iter();
+    let found = buttons.find(|(told, _)| told.starts_with(label));
+    let (_, action) = found.unwrap_or_else(|| panic!("no button {label} under {under:#?}"));
+    action.clone()
+}
+
+/// What waits for a yes at home.
+async fn waiting(home: &Machine) -> Vec<Value> {
+    let listed = home.does(&["approve", "--json"]).await;
+    serde_json::from_str(&listed).expect("the list is JSON")
 }
 
 /// Changes rows in whichever database has the table, while nobody is there.

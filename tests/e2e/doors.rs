@@ -195,7 +195,7 @@ async fn nobody_gets_in(world: &World, method: &str, path: &str) {
         );
         return;
     }
-    let closed = status.is_client_error() || (status == 503 && asked == "/telegram/webhook");
+    let closed = status.is_client_error() || (status == 503 && asked.ends_with("/webhook"));
     assert!(closed, "{method} {asked} answered {status}: {body}");
     assert_eq!(cookies, None, "{method} {asked} gave a cookie to nobody");
 }

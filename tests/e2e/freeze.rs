@@ -4,7 +4,7 @@ use crate::kit::World;
 use crate::kit::console::Console;
 
 #[tokio::test]
-async fn a_panic_stops_everything_and_only_the_console_or_a_machine_ends_it() {
+async fn a_panic_stops_everything_signs_browsers_out_and_only_the_console_or_a_machine_ends_it() {
     let world = World::start("offline").await;
     let ada = world.owner().await;
     let home = world.machine(&ada, "mac-mini").await;
@@ -23,7 +23,7 @@ async fn a_panic_stops_everything_and_only_the_console_or_a_machine_ends_it() {
     ada.says("/panic").await;
     ada.hears("Frozen").await;
     home.logs(logged, &["frozen by /panic"]).await;
-    page.hears("Not done: shell.run sleep 51").await;
+    page.is_signed_out().await;
     ada.says("list playground").await;
     ada.hears("I am frozen since").await;
     for command in ["/pair", "/console", "/status"] {
@@ -56,19 +56,27 @@ async fn a_panic_stops_everything_and_only_the_console_or_a_machine_ends_it() {
         403,
         "a link from before the panic still opens"
     );
-    let mut page = page.again().await;
     let logged = home.log().len();
-    page.says("/resume").await;
-    page.hears("Thawed").await;
+    let told = home.does(&["resume"]).await;
+    assert!(told.contains("the Worker goes on as well"), "{told}");
     home.logs(logged, &["connected to"]).await;
     ada.says("list playground").await;
     ada.hears("notes.txt").await;
 
-    ada.says("/panic").await;
-    ada.hears("Frozen").await;
+    let mut pages = Vec::new();
+    for _ in 0..2 {
+        let link = world.sign_in_link(&ada).await;
+        pages.push(Console::sign_in(&world.runtime.url, &link).await);
+    }
+    let other = pages.pop().expect("two were made");
+    let mut page = pages.pop().expect("two were made");
+    page.says("/panic").await;
+    page.hears("every other browser is signed out").await;
+    other.is_signed_out().await;
+    let mut page = page.again().await;
     let logged = home.log().len();
-    let told = home.does(&["resume"]).await;
-    assert!(told.contains("the Worker goes on as well"), "{told}");
+    page.says("/resume").await;
+    page.hears("Thawed").await;
     home.logs(logged, &["connected to"]).await;
     ada.says("read playground/notes.txt").await;
     ada.hears("sea salt").await;
@@ -109,5 +117,19 @@ async fn what_a_machine_has_signed_for_is_listed_and_a_machine_takes_its_new_nam
     }
     ada.says("/bridges").await;
     ada.hears("study: connected").await;
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn without_a_machine_that_could_end_a_panic_the_console_stays() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    let link = world.sign_in_link(&ada).await;
+    let mut page = Console::sign_in(&world.runtime.url, &link).await;
+
+    ada.says("/panic").await;
+    ada.hears("you write /resume in the console").await;
+    page.says("/resume").await;
+    page.hears("Thawed").await;
     world.ends_well();
 }

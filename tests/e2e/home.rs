@@ -1,4 +1,4 @@
-//! A yes at home: what is dangerous waits for it, the chat says so, and no yes in the chat stands in for it.
+//! A yes at home: what is dangerous waits for it, the chat says so and asks nothing, and a hello that is out of date lets nothing through.
 
 use crate::kit::World;
 use crate::kit::models::{Next, Reply};
@@ -8,7 +8,7 @@ use std::fs;
 const DANGEROUS: &str = "\n[[command]]\nrun = [\"sh\"]\nthen = \"ask\"\ngrade = \"dangerous\"\n";
 
 #[tokio::test]
-async fn what_is_dangerous_runs_after_a_yes_at_home_and_not_after_one_in_the_chat() {
+async fn what_is_dangerous_is_asked_about_at_home_alone_and_runs_after_the_yes_there() {
     let world = World::start("anthropic/claude-fable").await;
     let ada = world.owner().await;
     let home = world.machine(&ada, "mac-mini").await;
@@ -29,12 +29,15 @@ async fn what_is_dangerous_runs_after_a_yes_at_home_and_not_after_one_in_the_cha
         let before = lines();
 
         ada.says(&format!("run the dangerous thing {answer}")).await;
-        let question = ada.hears("May I run this").await;
-        ada.presses(&question, "ok").await;
-        let told = ada.hears("wants a yes at the machine itself").await.text;
-        assert!(told.contains("local-bridge approve"), "{told}");
-        assert!(told.contains("open for 30 minutes"), "{told}");
-        assert_eq!(lines(), before, "the yes in the chat ran it");
+        let told = ada.hears("vm wants a yes at the machine itself").await.text;
+        for words in [
+            "sh -c \"echo ran >> ran.txt\"",
+            "local-bridge approve",
+            "open for 30 minutes",
+        ] {
+            assert!(told.contains(words), "{words:?} is not in {told}");
+        }
+        assert_eq!(lines(), before, "it ran without a yes");
 
         let open: Value = serde_json::from_str(&home.does(&["approve", "--json"]).await)
             .expect("the list is JSON");
@@ -46,5 +49,47 @@ async fn what_is_dangerous_runs_after_a_yes_at_home_and_not_after_one_in_the_cha
         let refused = told.to_string().contains("its owner said no at home");
         assert_eq!(refused, answer == "--no", "{told}");
     }
+    assert_eq!(
+        ada.times_heard("May I run this"),
+        0,
+        "the chat asked as well"
+    );
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_command_that_has_become_less_dangerous_meanwhile_is_still_asked_about() {
+    let world = World::start("anthropic/claude-fable").await;
+    let ada = world.owner().await;
+    let mut home = world.machine(&ada, "mac-mini").await;
+    let logged = home.log().len();
+    home.adds_to_its_policy(
+        "\n[[command]]\nrun = [\"mkdir\"]\nthen = \"ask\"\ngrade = \"dangerous\"\n",
+    );
+    home.logs(logged, &["connected to"]).await;
+    home.kill().await;
+    // What the Worker remembers of it says that the chat need not ask; the law at home has come to leave that to the chat.
+    let law = home.playground.with_file_name("home").join("policy.toml");
+    let text = fs::read_to_string(&law).expect("it has a policy");
+    fs::write(&law, text.replace("grade = \"dangerous\"\n", "")).expect("it can be written");
+    world.anthropic.then(Next::Replies(Reply {
+        text: String::new(),
+        calls: vec![(
+            "shell.run".to_owned(),
+            json!({ "argv": ["mkdir", "a.txt"] }),
+        )],
+    }));
+    world.anthropic.then_says("You said no.");
+    ada.says("make it").await;
+    ada.hears("vm is not connected").await;
+    home.run();
+    ada.hears("vm wants a yes at the machine itself").await;
+    assert!(!home.playground.join("a.txt").exists(), "nobody said yes");
+    let open: Value =
+        serde_json::from_str(&home.does(&["approve", "--json"]).await).expect("the list is JSON");
+    let id = open[0]["id"].as_str().expect("one waits");
+    home.does(&["approve", id, "--no"]).await;
+    ada.hears("You said no.").await;
+    assert!(!home.playground.join("a.txt").exists());
     world.ends_well();
 }

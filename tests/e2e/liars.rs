@@ -2,10 +2,11 @@
 
 use crate::attacks::{hello, joined, now, upgrade};
 use crate::kit::World;
+use crate::kit::console::Console;
 use crate::kit::person::{PATIENCE, Person, acknowledged};
 use futures::{SinkExt, StreamExt};
 use protocol::call::{CallId, FileRef, Outcome, ToolName};
-use protocol::chunk::Chunk;
+use protocol::chunk::{Chunk, MARKS, STRETCH};
 use protocol::key::{PublicKey, SigningKey, random_text, sha256_hex};
 use protocol::session::{Access, Hello, Root, Transcript, session_id};
 use protocol::token::{self, Binding, Kind, LIFE_SECONDS};
@@ -227,6 +228,94 @@ async fn a_file_that_was_called_off_on_its_way_leaves_the_socket_open() {
     session.tells(&list, &Outcome::done("honest.txt")).await;
     session.is_acknowledged(&list).await;
     ada.hears("honest.txt").await;
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_machine_gets_the_file_that_its_own_open_call_names_and_never_more_than_it_has_read() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    let fake = Fake::paired(&world, &ada).await;
+    let link = world.sign_in_link(&ada).await;
+    let mut page = Console::sign_in(&world.runtime.url, &link).await;
+    let mut session = fake.connects().await;
+    let bytes = vec![7; 4 * STRETCH];
+    let given = page.gives("gift.bin", bytes.clone()).await;
+    let id = given["id"].as_str().expect("an id").to_owned();
+
+    page.says("list playground").await;
+    let list = session.is_ordered("files.list").await;
+    for (call, what) in [
+        (CallId("nobodys-call".into()), "a call that is none"),
+        (list.call.clone(), "a call that saves nothing"),
+    ] {
+        session.sends(&ToWorker::Want { call }).await;
+        let close = session.is_closed().await;
+        assert_eq!(u16::from(close.code), CLOSE_VIOLATION, "{what}");
+        session = fake.connects().await;
+        session.is_ordered("files.list").await;
+    }
+    session.tells(&list, &Outcome::done("honest.txt")).await;
+    session.is_acknowledged(&list).await;
+    page.hears("honest.txt").await;
+
+    // Another machine of the same person asks for what was ordered from this one.
+    page.says_with("save it to playground", &[&id]).await;
+    let save = session.is_ordered("files.save").await;
+    let call = save.call.clone();
+    let other = Fake::paired(&world, &ada).await;
+    let mut others = other.connects().await;
+    others.sends(&ToWorker::Want { call: call.clone() }).await;
+    let close = others.is_closed().await;
+    assert_eq!(u16::from(close.code), CLOSE_VIOLATION);
+
+    // Two stretches come, and then, however often it is asked for, nothing until a mark is said back.
+    for _ in 0..3 {
+        session.sends(&ToWorker::Want { call: call.clone() }).await;
+    }
+    let (mut marks, mut came, mut starts) = (Vec::new(), 0, 0);
+    while marks.len() < MARKS || starts < 3 {
+        match session.hears().await {
+            Message::Binary(piece) => came += Chunk::decode(&piece).expect("a piece").bytes.len(),
+            Message::Text(text) => match read_frame(&text).expect("the bridge's language") {
+                ToBridge::FileStart { .. } => starts += 1,
+                ToBridge::Mark { mark, .. } => marks.push(mark),
+                other => panic!("{other:?}"),
+            },
+            other => panic!("{other:?}"),
+        }
+    }
+    session.socket.send(Message::text(PING)).await.unwrap();
+    assert_eq!(session.hears().await, Message::text(PONG), "more came");
+    assert!(came <= MARKS * STRETCH, "{came} bytes came unread");
+
+    let mark = "AAECAwQFBgcICQoLDA0ODw".to_owned();
+    session.sends(&ToWorker::Read { mark }).await;
+    let close = session.is_closed().await;
+    assert_eq!(u16::from(close.code), CLOSE_VIOLATION, "a mark of its own");
+
+    // An honest one that has read them gets the rest.
+    let mut session = fake.connects().await;
+    let save = session.is_ordered("files.save").await;
+    assert_eq!(save.call, call, "the call did not stay the same");
+    session.sends(&ToWorker::Want { call: call.clone() }).await;
+    let mut whole = Vec::new();
+    while whole.len() < bytes.len() {
+        match session.hears().await {
+            Message::Binary(piece) => {
+                let piece = Chunk::decode(&piece).expect("a piece");
+                assert_eq!((piece.offset, &piece.call), (whole.len() as u64, &call));
+                whole.extend(piece.bytes);
+            }
+            Message::Text(text) => {
+                if let ToBridge::Mark { mark, .. } = read_frame(&text).expect("its language") {
+                    session.sends(&ToWorker::Read { mark }).await;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert!(whole == bytes, "other bytes");
     world.ends_well();
 }
 
@@ -458,7 +547,7 @@ fn says() -> String {
     let hello = Hello {
         version: "0.0.0".into(),
         platform: "linux".into(),
-        tools: ["files.list", "files.search", "files.send"]
+        tools: ["files.list", "files.search", "files.send", "files.save"]
             .map(str::to_owned)
             .to_vec(),
         roots: vec![Root {
@@ -468,6 +557,10 @@ fn says() -> String {
         commands: Vec::new(),
         asking_commands: Vec::new(),
         asking_tools: Vec::new(),
+        free_commands: Vec::new(),
+        home_commands: Vec::new(),
+        home_tools: Vec::new(),
+        sandbox: String::new(),
         policy_fault: None,
         policy_sha256: sha256_hex(b"a policy"),
     };

@@ -16,13 +16,19 @@ const BROWSER_TIMEOUT: Duration = Duration::from_mins(3);
 async fn a_person_signs_in_once_by_link_writes_and_sees_answer_and_work() {
     let world = World::start("offline").await;
     let ada = world.owner().await;
-    let _home = world.machine(&ada, "mac-mini").await;
+    let home = world.machine(&ada, "mac-mini").await;
     let link = world.sign_in_link(&ada).await;
 
     let repository = Path::new(env!("CARGO_MANIFEST_DIR"));
     let steps = json!([
         {"say": "list playground", "answer": "notes.txt", "tool": "files.list"},
         {"say": "read playground/notes.txt", "answer": "Buy sea salt.", "tool": "files.read"},
+        {"too_large": 60},
+        {"say": "save it to playground/inbox", "attach": [
+            {"name": "picked.txt", "text": "one"},
+            {"name": "dropped.txt", "text": "two", "by": "drop"},
+            {"name": "pasted.txt", "text": "three", "by": "paste"},
+        ], "answer": "saved to playground/inbox/picked.txt", "tool": "files.save"},
         {"reload": true},
         {"see": "Buy sea salt."},
     ]);
@@ -53,5 +59,13 @@ async fn a_person_signs_in_once_by_link_writes_and_sees_answer_and_work() {
         .and_then(|line| serde_json::from_str(line).ok())
         .expect("a line of JSON");
     assert_eq!(report["ok"], true, "{report:#}");
+    for (name, text) in [
+        ("picked.txt", "one"),
+        ("dropped.txt", "two"),
+        ("pasted.txt", "three"),
+    ] {
+        let saved = fs::read_to_string(home.playground.join("inbox").join(name));
+        assert_eq!(saved.expect("it was saved"), text);
+    }
     world.ends_well();
 }

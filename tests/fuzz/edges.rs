@@ -151,8 +151,10 @@ fn deed_is_theirs(
         Deed::Wrote {
             text,
             quoted,
+            attachments,
             forwarded,
         } => {
+            hold(attachments.is_empty(), "a file from nowhere")?;
             hold(*forwarded == passed_on, "passed on, or not")?;
             let own = [&message["text"], &message["caption"]];
             let own = |text: &str| own.into_iter().any(|one| *one == text);
@@ -177,6 +179,7 @@ fn deed_is_theirs(
             hold(message.is_null(), "a press and a message")?;
             hold(said(action) && said(press), "a press of nobody's")?;
         }
+        Deed::Gave { .. } => return Err("a file to be fetched from nowhere".to_owned()),
         Deed::Unreadable { kind } => {
             hold(
                 kind.bytes()
@@ -321,6 +324,7 @@ fn can_be_kept(reply: Reply) -> Result<(), String> {
     let message = Message {
         text: "hi".to_owned(),
         quoted: None,
+        attachments: Vec::new(),
         trust: Trust::Owner,
         at: 1,
     };

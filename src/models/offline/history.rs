@@ -1,5 +1,6 @@
 //! What the person asked for, in their own words, and which results there are since. Frames are taken off here.
 
+use super::attached;
 use super::intent::{self, Intent, Wanted};
 use agent::prompt::{Shown, Turn};
 use protocol::call::{ToolCall, ToolName};
@@ -83,7 +84,31 @@ fn done(shown: &Shown, calls: &[ToolCall]) -> Done {
 }
 
 fn request(text: &str, before: &[Turn]) -> Option<Request> {
-    let words = own_words(text);
+    let came = attached::files(text);
+    let words = own_words(&attached::without(text));
+    if let Some(to) = attached::place(&words) {
+        let files = if came.is_empty() {
+            attached::latest(before)
+        } else {
+            came.clone()
+        };
+        if !files.is_empty() {
+            return Some(Request {
+                words,
+                intent: Intent::Save { files, to },
+                results: Vec::new(),
+                remarks: Vec::new(),
+            });
+        }
+    }
+    if words.is_empty() && !came.is_empty() {
+        return Some(Request {
+            words,
+            intent: Intent::Unclear(intent::HOW_TO_SAVE),
+            results: Vec::new(),
+            remarks: Vec::new(),
+        });
+    }
     if words.is_empty() {
         return None;
     }
@@ -215,6 +240,7 @@ fn chosen(number: Option<usize>, before: &[Turn]) -> Option<Intent> {
         | Intent::Thanks
         | Intent::Search { .. }
         | Intent::Write { .. }
+        | Intent::Save { .. }
         | Intent::Run(_)
         | Intent::Remember(_)
         | Intent::Recall(_)

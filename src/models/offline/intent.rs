@@ -33,6 +33,13 @@ pub(super) enum Intent {
         /// Add instead of replacing.
         append: bool,
     },
+    /// To have files that they attached put on the machine.
+    Save {
+        /// Their ids.
+        files: Vec<String>,
+        /// Where.
+        to: String,
+    },
     /// To have a program run.
     Run(Vec<String>),
     /// To have a fact kept.
@@ -80,6 +87,8 @@ enum Verb {
 
 pub(super) const HOW_TO_WRITE: &str =
     "Tell me the text and the file like this: `write \"the text\" to playground/notes.txt`.";
+pub(super) const HOW_TO_SAVE: &str =
+    "Tell me where to save it, such as `save it to playground/inbox`.";
 const HOW_TO_RUN: &str = "Tell me the program and its arguments, such as `run git status`.";
 const NO_SHELL: &str = "I run one program with its arguments and there is no shell, so `|`, `>`, `<`, `;` and `&` have no meaning here.";
 const OPEN_QUOTE: &str = "A quotation mark in that command is never closed.";

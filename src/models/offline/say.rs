@@ -13,6 +13,7 @@ pub(super) const HELP: &str = "I am Bernard, running without a language model: I
 - `read playground/notes.txt` or `show me the notes`
 - `send me my proof of address`: the file itself, here in the chat
 - `write \"buy stamps\" to playground/todo.txt`, `add \"call Anna\" to playground/todo.txt`
+- `save it to playground/inbox`, with a file attached
 - `run git status`: a program with its arguments, if your machine's policy allows it
 - `remind me in 20 minutes to call Anna`
 - `remember that the spare key is with Anna`, `what do you know about the spare key`, `forget the spare key`

@@ -12,7 +12,7 @@ use std::time::Duration;
 use tokio::process::{Child, Command};
 use tokio::time::{sleep, timeout};
 
-/// The programs that the policy lists: one that tells, one that leaves a trace, one that takes its time.
+/// The programs that the policy lists: one that tells, one that leaves a trace, one that takes its time, one that follows what is written.
 const COMMANDS: &str = r#"
 [[command]]
 argv = ["echo"]
@@ -22,6 +22,9 @@ argv = ["touch"]
 
 [[command]]
 argv = ["sleep"]
+
+[[command]]
+argv = ["tail"]
 "#;
 
 /// A machine with `local-bridge` on it; it ends with this value.
@@ -101,6 +104,7 @@ impl Machine {
         }
         let mut command = self.command();
         command.arg("pair").arg(link.to_string());
+        command.args(["--keys", "file"]); // the keychain is its developer's
         let output = timeout(PATIENCE, command.output())
             .await
             .expect("pairing ends")

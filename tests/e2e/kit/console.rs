@@ -2,13 +2,16 @@
 
 use super::person::PATIENCE;
 use bernard::channels::console::{FromPage, Item, PageId, Speaker, ToPage};
-use futures::{SinkExt, StreamExt};
-use reqwest::header::{COOKIE, ORIGIN, SET_COOKIE};
+use futures::{SinkExt, StreamExt, stream};
+use reqwest::header::{CONTENT_TYPE, COOKIE, ORIGIN, SET_COOKIE};
+use reqwest::{Body, RequestBuilder, Response};
+use serde_json::Value;
 use std::sync::atomic::{AtomicU64, Ordering};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 /// A page that is signed in and live.
@@ -56,15 +59,28 @@ impl Console {
         Self::live(&self.worker, &self.session).await
     }
 
+    /// Waits until the Worker has ended this browser's session, and sees that a new socket is refused.
+    pub(crate) async fn is_signed_out(mut self) {
+        let end = async {
+            while let Some(Ok(frame)) = self.socket.next().await {
+                if let Message::Close(why) = frame {
+                    return why.map(|why| u16::from(why.code));
+                }
+            }
+            None
+        };
+        let code = timeout(PATIENCE, end).await.expect("the socket stays open");
+        assert_eq!(code, Some(4401), "how the page's socket ended");
+        let request = Self::request(&self.worker, &self.session);
+        let refused = connect_async(request).await;
+        assert!(
+            matches!(&refused, Err(Error::Http(answer)) if answer.status() == 401),
+            "a session that was ended opens the page: {refused:?}"
+        );
+    }
+
     async fn live(worker: &str, session: &str) -> Self {
-        let address = format!("{}/console/live", worker.replacen("http", "ws", 1));
-        let mut request = address.into_client_request().expect("an address");
-        request
-            .headers_mut()
-            .insert(COOKIE, session.parse().expect("a cookie is a header"));
-        request
-            .headers_mut()
-            .insert(ORIGIN, worker.parse().expect("an address is a header"));
+        let request = Self::request(worker, session);
         let (socket, _) = connect_async(request)
             .await
             .expect("the console's socket opens");
@@ -75,20 +91,82 @@ impl Console {
         }
     }
 
+    fn request(worker: &str, session: &str) -> Request {
+        let address = format!("{}/console/live", worker.replacen("http", "ws", 1));
+        let mut request = address.into_client_request().expect("an address");
+        request
+            .headers_mut()
+            .insert(COOKIE, session.parse().expect("a cookie is a header"));
+        request
+            .headers_mut()
+            .insert(ORIGIN, worker.parse().expect("an address is a header"));
+        request
+    }
+
     /// Writes something.
     pub(crate) async fn says(&mut self, text: &str) {
+        self.says_with(text, &[]).await;
+    }
+
+    /// Writes something, with files that were given before.
+    pub(crate) async fn says_with(&mut self, text: &str, files: &[&str]) {
         static SAID: AtomicU64 = AtomicU64::new(0); // a repeated id would be taken for a repeated delivery
         let number = SAID.fetch_add(1, Ordering::SeqCst);
         let id = PageId::try_from(format!("said-{number}")).expect("letters and digits");
         let frame = serde_json::to_string(&FromPage::Say {
             id,
             text: text.to_owned(),
+            files: files
+                .iter()
+                .map(|id| PageId::try_from((*id).to_owned()).expect("a file's id is one"))
+                .collect(),
         })
         .expect("a page's frame is JSON");
         self.socket
             .send(Message::text(frame))
             .await
             .expect("the socket is open");
+    }
+
+    /// Gives a file; tells what the Worker answered.
+    pub(crate) async fn gives(&self, name: &str, bytes: Vec<u8>) -> Value {
+        let answer = self.posts_file(name, bytes, true).await;
+        let status = answer.status();
+        let told = answer.text().await.expect("an answer can be read");
+        assert!(status.is_success(), "{name:?}: {status} {told}");
+        serde_json::from_str(&told).expect("the answer is JSON")
+    }
+
+    /// Posts a file, with its length announced or not.
+    pub(crate) async fn posts_file(&self, name: &str, bytes: Vec<u8>, announced: bool) -> Response {
+        let body = if announced {
+            Body::from(bytes)
+        } else {
+            let pieces: Vec<Vec<u8>> = bytes.chunks(100_000).map(<[u8]>::to_vec).collect();
+            Body::wrap_stream(stream::iter(
+                pieces.into_iter().map(Ok::<_, std::io::Error>),
+            ))
+        };
+        let coded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let request = self.post_of_file(&self.worker).header("x-file-name", coded);
+        let request = request.header(CONTENT_TYPE, "application/pdf").body(body);
+        let answer = timeout(PATIENCE, request.send()).await;
+        answer
+            .expect("an answer in time")
+            .expect("the Worker answers")
+    }
+
+    /// Posts a file as a page of another origin would have this browser do.
+    pub(crate) async fn posts_from(&self, origin: &str) -> Response {
+        let request = self.post_of_file(origin).body("x");
+        request.send().await.expect("the Worker answers")
+    }
+
+    fn post_of_file(&self, origin: &str) -> RequestBuilder {
+        reqwest::Client::new()
+            .post(format!("{}/console/files", self.worker))
+            .header(COOKIE, &self.session)
+            .header(ORIGIN, origin)
     }
 
     /// Waits for words of Bernard's that hold `fragment`.

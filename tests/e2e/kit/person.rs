@@ -237,9 +237,7 @@ pub(crate) async fn acknowledged(answer: Response) {
     );
 }
 
+/// Whether it is said in earnest; what goes on is shown in silence.
 fn is_spoken(deed: &Deed) -> bool {
-    matches!(
-        deed.method.as_str(),
-        "sendMessage" | "sendDocument" | "editMessageText"
-    )
+    !deed.is_silent && matches!(deed.method.as_str(), "sendMessage" | "sendDocument")
 }

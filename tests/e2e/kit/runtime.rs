@@ -1,5 +1,6 @@
 //! The built Worker on the real runtime, held by `tests/runtime/control.mjs`: start, kill, evict, look into D1.
 
+use super::person::PATIENCE;
 use serde_json::{Map, Value, json};
 use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
@@ -8,7 +9,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 /// A cold start compiles the wasm; on two busy cores that is seconds, never a minute.
 const START_TIMEOUT: Duration = Duration::from_mins(1);
@@ -103,6 +104,16 @@ impl Runtime {
     pub(crate) fn log(&self) -> String {
         let bytes = std::fs::read(log_path(&self.folder)).unwrap_or_default();
         String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// Waits until the log holds these words.
+    pub(crate) async fn logs(&self, words: &str) {
+        let held = timeout(PATIENCE, async {
+            while !self.log().contains(words) {
+                sleep(Duration::from_millis(20)).await; // what the Worker writes takes its own way to the file
+            }
+        });
+        assert!(held.await.is_ok(), "no {words:?} in {}", self.log());
     }
 
     async fn ask(&self, question: Value) -> Value {

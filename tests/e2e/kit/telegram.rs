@@ -44,6 +44,8 @@ pub(crate) struct Deed {
     pub(crate) text: String,
     /// Label and action of each button.
     pub(crate) buttons: Vec<(String, String)>,
+    /// It makes no sound: what goes on, and not what is said.
+    pub(crate) is_silent: bool,
     /// The file, where one was sent.
     pub(crate) document: Option<Document>,
     /// All parameters as they came.
@@ -428,6 +430,7 @@ impl Log {
             "answerCallbackQuery" => self.answer_press(&parameters)?,
             "editMessageText" => self.edit_text(&parameters)?,
             "editMessageReplyMarkup" => self.edit_buttons(&parameters)?,
+            "deleteMessage" => self.delete_message(&parameters)?,
             "setWebhook" | "setMyCommands" => Deed::default(),
             _ => return Err(Refusal(404, "Not Found".to_owned())),
         };
@@ -455,6 +458,7 @@ impl Log {
             chat: self.chat("sendMessage", parameters)?,
             text: self.text("sendMessage", parameters, "text", TEXT_LIMIT)?,
             buttons: self.buttons("sendMessage", parameters)?,
+            is_silent: parameters.get("disable_notification") == Some(&Value::Bool(true)),
             message: self.new_id(),
             ..Deed::default()
         })
@@ -566,15 +570,18 @@ impl Log {
         Ok(Deed { buttons, ..before })
     }
 
+    fn delete_message(&mut self, parameters: &Parameters) -> Result<Deed, Refusal> {
+        self.knows("deleteMessage", parameters, "chat_id message_id");
+        self.edited("deleteMessage", parameters)
+    }
+
     /// The message as it stands, which an edit names.
     fn edited(&mut self, method: &str, parameters: &Parameters) -> Result<Deed, Refusal> {
         let chat = self.chat(method, parameters)?;
         let id = parameters.get("message_id").and_then(Value::as_i64);
         let known = |deed: &&Deed| deed.chat == chat && Some(deed.message) == id;
-        self.deeds
-            .iter()
-            .rev()
-            .find(known)
+        let last = self.deeds.iter().rev().find(known);
+        last.filter(|deed| deed.method != "deleteMessage")
             .cloned()
             .ok_or_else(|| bad("message to edit not found"))
     }

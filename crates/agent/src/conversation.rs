@@ -49,6 +49,9 @@ pub struct Conversation {
     saying: Vec<Saying>,
     /// The last notices, sent or not.
     noticed: Vec<SayId>,
+    /// The last turn did something: words about it are no claims.
+    #[serde(default)]
+    acted: bool,
     /// Lines that no one has taken yet.
     #[serde(skip)]
     appended: Vec<Entry>,
@@ -76,6 +79,7 @@ impl Conversation {
             errands: vec![],
             saying: vec![],
             noticed: vec![],
+            acted: false,
             appended: vec![],
         }
     }
@@ -540,9 +544,10 @@ impl Conversation {
     fn end(&mut self, mut turn: Turn) -> Vec<Effect> {
         let text = std::mem::take(&mut turn.unsaid);
         let mut effects = vec![];
+        let acted_before = std::mem::replace(&mut self.acted, turn.has_acted());
         if !text.trim().is_empty() {
             let say = turn.say_id();
-            let (text, buttons) = turn.sealed(&text);
+            let (text, buttons) = turn.sealed(&text, acted_before);
             effects.push(self.send(say, Content::Text { text, buttons }));
         }
         if !self.queued.is_empty() {
@@ -613,15 +618,7 @@ impl Conversation {
         )
     }
 
-    /// Everything that is ever said goes through here.
     fn send(&mut self, say: SayId, content: Content) -> Effect {
-        let content = match content {
-            Content::Text { text, buttons } => Content::Text {
-                text: gate::for_people(&text),
-                buttons,
-            },
-            Content::File { .. } => content,
-        };
         self.saying.push(Saying {
             say: say.clone(),
             content: content.clone(),

@@ -8,8 +8,8 @@ use crate::tool;
 use protocol::call::ToolName;
 use serde_json::Value;
 
-/// What stands around a thought or around a call that was written as text. Compared without regard to case.
-const HIDDEN: [&str; 12] = [
+/// What stands around a thought. Compared without regard to case.
+const THOUGHTS: [&str; 7] = [
     "think",
     "thinking",
     "thought",
@@ -17,12 +17,28 @@ const HIDDEN: [&str; 12] = [
     "reflection",
     "scratchpad",
     "antthinking",
+];
+
+/// What stands around a call that was written as text.
+const CALLS: [&str; 6] = [
     "tool_call",
     "tool_calls",
     "function_calls",
     "function_call",
     "tool_response",
+    "invoke",
 ];
+
+/// Other spellings of these.
+const ALIASES: [(&str, &str); 4] = [
+    ("◁think▷", "<think>"),
+    ("◁/think▷", "</think>"),
+    ("[THINK]", "<think>"),
+    ("[/THINK]", "</think>"),
+];
+
+/// How often a text is looked at.
+const ROUNDS: u32 = 8;
 
 /// Code blocks of these languages are calls, whatever they look like.
 const CALL_BLOCKS: [&str; 5] = [
@@ -43,61 +59,83 @@ const SILENCE: [&str; 6] = [
     "<silent/>",
 ];
 
-/// Marks of models' formats, and the edges of our own frames.
-const MARKS: [&str; 6] = [
-    "[INST]",
-    "[/INST]",
-    "[TOOL_CALLS]",
-    "</data>",
-    "</quote>",
-    "<quote>",
-];
+/// Marks of models' formats.
+const MARKS: [&str; 3] = ["[INST]", "[/INST]", "[TOOL_CALLS]"];
 
-/// The longest mark between `<|` and `|>`, in bytes.
-const LONGEST_MARK: usize = 40;
+/// The shortest mark between `<|` and `|>`, in letters: `<|x|>` is mathematics.
+const SHORTEST_MARK: usize = 3;
 
 /// What only a line of our own failures holds.
-const TRACES: [&str; 6] = [
-    "wasm-function[",
-    "wasm://",
-    "panicked at src/",
-    "panicked at crates/",
-    "RuntimeError: unreachable",
-    "note: run with `RUST_BACKTRACE",
-];
+const TRACES: [&str; 3] = ["at wasm://", "RuntimeError: unreachable", "wasm-function["];
 
 /// The text without what is not for people, trimmed where something was taken; as it is where there is nothing.
+///
+/// What is left is looked at again until nothing more is taken: two halves of a tag must not make a whole one.
 pub fn for_people(text: &str) -> String {
-    let final_words = channel_of_people(text);
-    let mut shown = String::with_capacity(final_words.len());
-    let mut plain = String::new();
-    let mut fence: Option<Fence> = None;
-    for line in final_words.split_inclusive('\n') {
-        match (&mut fence, Fence::opened_by(line)) {
-            (None, Some(opened)) => {
-                shown.push_str(&without_marks(&std::mem::take(&mut plain)));
-                if !opened.is_call {
-                    shown.push_str(line);
-                }
-                fence = Some(opened);
-            }
-            (None, None) => plain.push_str(line),
-            (Some(open), _) => {
-                if !open.is_call {
-                    shown.push_str(line);
-                }
-                if open.is_closed_by(line) {
-                    fence = None;
-                }
-            }
+    let mut shown = text.to_owned();
+    for _ in 0..ROUNDS {
+        let again = looked_at(&shown);
+        if again == shown {
+            break;
         }
+        shown = again;
     }
-    shown.push_str(&without_marks(&plain));
     if shown == text {
         shown
     } else {
         shown.trim().to_owned()
     }
+}
+
+fn looked_at(text: &str) -> String {
+    let text = channel_of_people(text);
+    let text = ALIASES
+        .iter()
+        .fold(text.to_owned(), |text, (from, to)| text.replace(from, to));
+    let spoken = without_hidden(&text);
+    let has_frame = spoken.contains("<data src=\"");
+    let mut shown = String::with_capacity(spoken.len());
+    let mut fence: Option<Fence> = None;
+    for line in spoken.split_inclusive('\n') {
+        let opened = Fence::opened_by(line);
+        if let Some(open) = &fence {
+            if !open.is_call {
+                shown.push_str(line);
+            }
+            if open.is_closed_by(line) {
+                fence = None;
+            }
+            continue;
+        }
+        let shows_code = opened.as_ref().is_some_and(|opened| !opened.is_call);
+        if shows_code || is_shown(line) {
+            shown.push_str(line);
+        } else if opened.is_none() {
+            shown.push_str(&plain(line, has_frame));
+        }
+        fence = opened;
+    }
+    if is_call(shown.trim()) {
+        return String::new();
+    }
+    shown
+}
+
+/// Whether a line is code or a quotation: written to be seen.
+fn is_shown(line: &str) -> bool {
+    line.starts_with("    ") || line.starts_with('\t') || line.trim_start().starts_with('>')
+}
+
+/// A line of words without marks, calls, silence and traces; nothing where it was only that.
+fn plain(line: &str, has_frame: bool) -> String {
+    let line = without_format(line, has_frame);
+    let bare = line.trim();
+    let is_silence = SILENCE.contains(&bare.trim_matches(['*', '`', '.', '"']));
+    let is_trace = TRACES.iter().any(|trace| bare.starts_with(trace));
+    if is_silence || is_trace || is_call(bare) {
+        return String::new();
+    }
+    line
 }
 
 /// A code block that has begun.
@@ -126,123 +164,141 @@ impl Fence {
     }
 }
 
-/// Of a text in channels, as some models' own format has it, what is meant for people: the last `final` one.
+/// Of a text in channels, as some models' own format has it, what is meant for people: the last `final` one, else what stands before them.
 fn channel_of_people(text: &str) -> &str {
     const FINAL: &str = "<|channel|>final<|message|>";
-    text.rfind(FINAL)
-        .map_or(text, |at| &text[at + FINAL.len()..])
+    const OTHERS: [&str; 2] = ["<|channel|>analysis", "<|channel|>commentary"];
+    if let Some(at) = text.rfind(FINAL) {
+        return &text[at + FINAL.len()..];
+    }
+    let other = OTHERS.iter().filter_map(|other| text.find(other)).min();
+    other.map_or(text, |at| &text[..at])
 }
 
-/// Text outside of code blocks without thoughts, calls, marks, silence and traces.
-fn without_marks(text: &str) -> String {
-    if !text.contains(['<', '[', '{', '◁', '_']) && !TRACES.iter().any(|trace| text.contains(trace))
-    {
-        return text.to_owned(); // nearly all that is ever said
-    }
-    let text = without_hidden(text);
-    let text = without_format(&text);
+/// Without thoughts and calls between tags, code blocks in them included. One that begins a line and never ends hides all that follows;
+/// an end of a thought without its beginning, at the end of a line, all before it.
+fn without_hidden(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
+    let mut hidden: Option<String> = None;
+    let mut fence: Option<Fence> = None;
+    let mut at = 0;
     for line in text.split_inclusive('\n') {
-        let bare = line.trim();
-        let is_silence = SILENCE.contains(&bare.trim_matches(['*', '`', '.', '"']));
-        let is_trace = TRACES.iter().any(|trace| bare.contains(trace));
-        if !is_silence && !is_trace && !is_call(bare) {
+        at += line.len();
+        let mut rest = line;
+        if let Some(name) = &hidden {
+            let Some(end) = Tag::ends(rest, name) else {
+                continue;
+            };
+            rest = &rest[end..];
+        } else if let Some(open) = &fence {
             shown.push_str(line);
+            if open.is_closed_by(line) {
+                fence = None;
+            }
+            continue;
+        } else if let Some(opened) = Fence::opened_by(line) {
+            shown.push_str(line);
+            fence = Some(opened);
+            continue;
+        } else if is_shown(line) {
+            shown.push_str(line);
+            continue;
         }
-    }
-    if is_call(shown.trim()) {
-        return String::new();
+        if let Some(end) = thought_ends(rest) {
+            shown.clear();
+            rest = &rest[end..];
+        }
+        hidden = spoken(rest, &text[at..], &mut shown);
     }
     shown
 }
 
-/// Without thoughts and calls between tags. One that never ends hides all that follows; an end without a beginning, all before it.
-fn without_hidden(text: &str) -> String {
-    let mut left = text
-        .replace("◁think▷", "<think>")
-        .replace("◁/think▷", "</think>");
-    let mut from = 0;
-    while let Some(tag) = Tag::next(&left, from) {
-        if !tag.is_end {
-            let end = Tag::next_end(&left, tag.end, &tag.name);
-            let until = end.map_or(left.len(), |end| end.end);
-            left.replace_range(tag.start..until, "");
-            from = tag.start;
-        } else if HIDDEN[..7].contains(&tag.name.as_str()) {
-            left.replace_range(..tag.end, "");
+/// Adds what is spoken in a line; gives the name of what hides the lines that follow.
+fn spoken(line: &str, later: &str, shown: &mut String) -> Option<String> {
+    let (mut rest, mut from) = (line, 0);
+    while let Some(tag) = Tag::begins(rest, from) {
+        let behind = &rest[tag.end..];
+        if let Some(end) = Tag::ends(behind, &tag.name) {
+            shown.push_str(&rest[..tag.start]);
+            rest = &behind[end..];
             from = 0;
+        } else if Tag::ends(later, &tag.name).is_some() || rest[..tag.start].trim().is_empty() {
+            shown.push_str(&rest[..tag.start]);
+            return Some(tag.name);
         } else {
-            left.replace_range(tag.start..tag.end, "");
-            from = tag.start;
+            from = tag.end; // a word of the answer, such as a type's parameter
         }
     }
-    left
+    shown.push_str(rest);
+    None
 }
 
-/// A tag of [`HIDDEN`] in a text.
+/// Where a line ends a thought whose beginning nobody has seen: behind the tag that is the last thing in it.
+fn thought_ends(line: &str) -> Option<usize> {
+    let bare = line.trim_end();
+    let name = THOUGHTS.iter().find(|name| {
+        let end = format!("</{name}>");
+        let lower = bare.to_ascii_lowercase();
+        lower.ends_with(&end) && !lower.contains(&format!("<{name}>"))
+    })?;
+    let start = bare.len() - name.len() - 3;
+    (!is_in_code(line, start)).then_some(bare.len())
+}
+
+/// A tag that begins a thought or a call.
 struct Tag {
     name: String,
     start: usize,
     end: usize,
-    is_end: bool,
 }
 
 impl Tag {
-    fn next(text: &str, from: usize) -> Option<Self> {
-        let mut at = from;
-        while let Some(start) = bare(text, "<", at) {
-            if let Some(tag) = Self::at(text, start) {
-                return Some(tag);
-            }
-            at = start + 1;
-        }
-        None
+    /// The next one in a line, from this byte on; none in inline code. A call's may have attributes, a thought's has none.
+    fn begins(line: &str, from: usize) -> Option<Self> {
+        let starts = line[from..].match_indices('<').map(|(at, _)| from + at);
+        starts
+            .filter(|at| !is_in_code(line, *at))
+            .find_map(|start| {
+                let inner = &line[start + 1..];
+                let length = inner
+                    .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
+                    .unwrap_or(inner.len());
+                let name = inner[..length].to_ascii_lowercase();
+                let close = inner[length..].find('>')?;
+                let is_whole = close == 0 && THOUGHTS.contains(&name.as_str());
+                (is_whole || CALLS.contains(&name.as_str())).then(|| Self {
+                    name,
+                    start,
+                    end: start + 1 + length + close + 1,
+                })
+            })
     }
 
-    fn next_end(text: &str, from: usize, name: &str) -> Option<Self> {
-        let mut at = from;
-        while let Some(tag) = Self::next(text, at) {
-            if tag.is_end && tag.name == name {
-                return Some(tag);
-            }
-            at = tag.end;
-        }
-        None
-    }
-
-    fn at(text: &str, start: usize) -> Option<Self> {
-        let rest = &text[start + 1..];
-        let is_end = rest.starts_with('/');
-        let inner = rest.trim_start_matches('/');
-        let length = inner
-            .find(|c: char| !(c.is_ascii_alphanumeric() || c == '_'))
-            .unwrap_or(inner.len());
-        let name = inner[..length].to_ascii_lowercase();
-        if !HIDDEN.contains(&name.as_str()) {
-            return None;
-        }
-        let close = inner[length..].find('>')?;
-        let end = start + 1 + (rest.len() - inner.len()) + length + close + 1;
-        Some(Self {
-            name,
-            start,
-            end,
-            is_end,
-        })
+    /// Where such a tag's end ends in a text.
+    fn ends(text: &str, name: &str) -> Option<usize> {
+        let end = format!("</{name}>");
+        let at = text.to_ascii_lowercase().find(&end)?;
+        Some(at + end.len())
     }
 }
 
-/// Without the marks that models' formats are made of (`<|im_end|>`, `[INST]`, `[TOOL_CALLS]`) and the edges of our own frames.
-fn without_format(text: &str) -> String {
-    let mut left = text.to_owned();
+/// Whether a place in a line is within inline code.
+fn is_in_code(line: &str, at: usize) -> bool {
+    line[..at].matches('`').count() % 2 == 1
+}
+
+/// A line without the marks that models' formats are made of (`<|im_end|>`, `[INST]`, `[TOOL_CALLS]`) and the edges of our own frames.
+fn without_format(line: &str, has_frame: bool) -> String {
+    let mut left = line.to_owned();
     let mut from = 0;
     while let Some(start) = bare(&left, "<|", from) {
-        match left[start..]
-            .find("|>")
-            .filter(|length| *length < LONGEST_MARK)
-        {
-            Some(length) => left.replace_range(start..start + length + 2, ""),
-            None => from = start + 2,
+        let inner = &left[start + 2..];
+        let is_letter = |c: char| c.is_ascii_lowercase() || c == '_';
+        let length = inner.find(|c: char| !is_letter(c)).unwrap_or(inner.len());
+        if length >= SHORTEST_MARK && inner[length..].starts_with("|>") {
+            left.replace_range(start..start + length + 4, "");
+        } else {
+            from = start + 2;
         }
     }
     for mark in MARKS {
@@ -251,18 +307,20 @@ fn without_format(text: &str) -> String {
         }
     }
     while let Some(start) = bare(&left, "<data src=\"", 0) {
-        let length = left[start..]
-            .find('>')
-            .map_or(left.len() - start, |length| length + 1);
+        let length = left[start..].find('>');
+        let length = length.map_or(left.len() - start, |length| length + 1);
         left.replace_range(start..start + length, "");
+    }
+    if has_frame && left.trim() == "</data>" {
+        return String::new();
     }
     left
 }
 
-/// Where a pattern stands that is no mention of itself in inline code.
-fn bare(text: &str, pattern: &str, from: usize) -> Option<usize> {
-    let mut found = text[from..].match_indices(pattern).map(|(at, _)| from + at);
-    found.find(|at| !text[..*at].ends_with('`'))
+/// Where a pattern stands in a line outside of inline code.
+fn bare(line: &str, pattern: &str, from: usize) -> Option<usize> {
+    let mut found = line[from..].match_indices(pattern).map(|(at, _)| from + at);
+    found.find(|at| !is_in_code(line, *at))
 }
 
 /// Whether a text is a call in JSON: one of our own tools by its name, with arguments beside it.
@@ -348,9 +406,17 @@ mod tests {
                 "milk",
             ),
             (
-                "It broke:\npanicked at src/user/mod.rs:1:2:\nat wasm://wasm/01:wasm-function[12]:0x1",
-                "It broke:",
+                "It broke:\nRuntimeError: unreachable\n    at wasm://wasm/01:wasm-function[12]:0x1\nat wasm://wasm/01:wasm-function[12]:0x1",
+                "It broke:\n    at wasm://wasm/01:wasm-function[12]:0x1",
             ),
+            ("a.<th<think></think>ink>", "a.<think>"),
+            (
+                "<think>\nLet me see:\n```sh\nrm -rf secret\n```\nso…</think>\nHere it is.",
+                "Here it is.",
+            ),
+            ("[THINK]hm[/THINK]Yes.", "Yes."),
+            ("so I list it.</think>\nHere it is.", "Here it is."),
+            ("<|channel|>analysis<|message|>hm, I wonder", ""),
         ] {
             assert_eq!(for_people(said), shown, "{said}");
             assert_eq!(for_people(shown), shown, "a second look changes {shown}");
@@ -371,6 +437,17 @@ mod tests {
             "Traceback (most recent call last):\n  File \"a.py\", line 1",
             "[1] a, [2] b, {x | x > 0}",
             "a_b_c __init__",
+            "The field has the type `Vec<Thought>`, so clone it.",
+            "Use Map<String, List<Reasoning>> for that, and go on.",
+            "The message `thread 'main' panicked at src/main.rs:5:10` means an overflow.",
+            "note: run with `RUST_BACKTRACE=1` tells how.",
+            "I like <Thinking, Fast and Slow> a lot.",
+            "Wer <thinking> schreibt, denkt.",
+            "The closing tag is </think>, and the opening one `<think>`.",
+            "In F#, `f <| x |> g` is ambiguous: f <| (x |> g)",
+            "The expectation <|x|> is 0.",
+            "    <data><item/></data>\n`<root><data>x</data></root>`",
+            "> ```\n> <think>quoted</think>\n> ```",
         ] {
             let shown = for_people(said);
             assert_eq!(shown, said);

@@ -5,11 +5,10 @@
 //! that machines have, and questions, wishes, doubts and other people's deeds do not count.
 
 /// Verbs that are said of machines alone, as they follow "I" or "I have".
-const DEEDS: [&str; 47] = [
+const DEEDS: [&str; 31] = [
     "deleted",
     "trashed",
     "renamed",
-    "ran",
     "executed",
     "installed",
     "uninstalled",
@@ -18,17 +17,9 @@ const DEEDS: [&str; 47] = [
     "uploaded",
     "downloaded",
     "emailed",
-    "sent",
-    "saved",
-    "committed",
-    "pushed",
-    "deployed",
     "unzipped",
     "extracted",
     "compiled",
-    "backed",
-    "scheduled",
-    "booked",
     // French participles, without their endings for gender and number:
     "supprimé",
     "effacé",
@@ -40,24 +31,17 @@ const DEEDS: [&str; 47] = [
     "redémarré",
     "téléversé",
     "téléchargé",
-    "envoyé",
-    "enregistré",
     "sauvegardé",
     "déployé",
     "décompressé",
     "compilé",
-    "programmé",
-    "réservé",
     "démarré",
-    "arrêté",
-    "fermé",
-    "activé",
     "désactivé",
     "imprimé",
 ];
 
 /// Verbs that are said of words and thoughts too.
-const DEEDS_BESIDE_A_THING: [&str; 39] = [
+const DEEDS_BESIDE_A_THING: [&str; 54] = [
     "created",
     "made",
     "wrote",
@@ -97,10 +81,25 @@ const DEEDS_BESIDE_A_THING: [&str; 39] = [
     "corrigé",
     "vidé",
     "mis",
+    "ran",
+    "saved",
+    "sent",
+    "booked",
+    "scheduled",
+    "deployed",
+    "committed",
+    "pushed",
+    "envoyé",
+    "enregistré",
+    "programmé",
+    "réservé",
+    "fermé",
+    "arrêté",
+    "activé",
 ];
 
 /// What machines have.
-const THINGS: [&str; 62] = [
+const THINGS: [&str; 75] = [
     "file",
     "files",
     "folder",
@@ -164,6 +163,19 @@ const THINGS: [&str; 62] = [
     "sauvegarde",
     "rappel",
     "courriel",
+    "e-mail",
+    "message",
+    "note",
+    "notes",
+    "tests",
+    "datei",
+    "dateien",
+    "ordner",
+    "befehl",
+    "programm",
+    "dienst",
+    "nachricht",
+    "notiz",
 ];
 
 /// What may stand between "I have" and the verb.
@@ -213,8 +225,8 @@ const DOUBTS: [&str; 21] = [
     "dès",
 ];
 
-/// The shortest claims, as a text or a line begins.
-const DONE: [&str; 9] = [
+/// The shortest claims: all that a sentence says, or all of it before a comma or a colon.
+const DONE: [&str; 10] = [
     "done",
     "all done",
     "it is done",
@@ -224,6 +236,30 @@ const DONE: [&str; 9] = [
     "voilà c'est fait",
     "fait",
     "terminé",
+    "erledigt",
+];
+
+/// German participles, which end a sentence that begins with "ich habe".
+const GETAN: [&str; 14] = [
+    "gelöscht",
+    "gespeichert",
+    "gesendet",
+    "geschickt",
+    "ausgeführt",
+    "gestartet",
+    "gestoppt",
+    "beendet",
+    "installiert",
+    "verschoben",
+    "umbenannt",
+    "kopiert",
+    "erstellt",
+    "geändert",
+];
+
+/// How a letter begins that the agent only drafts: what follows is said in somebody else's name.
+const SALUTATIONS: [&str; 9] = [
+    "hi ", "hello ", "dear ", "hallo ", "liebe", "bonjour ", "cher ", "chère ", "subject:",
 ];
 
 /// Whether the text claims a deed. Code and quoted lines are not the model's own words.
@@ -231,7 +267,13 @@ pub(super) fn claims_a_deed(text: &str) -> bool {
     let text = text.replace(['’', '`', '*', '_'], "\u{0}");
     let text = text.replace('\u{0}', "'");
     let mut in_code = false;
-    text.lines().any(|line| {
+    let is_letter = |line: &str| {
+        let lower = line.trim().to_lowercase();
+        let salutes = SALUTATIONS.iter().any(|begin| lower.starts_with(begin));
+        salutes && (lower.ends_with(',') || lower.starts_with("subject:"))
+    };
+    let own = text.lines().take_while(|line| !is_letter(line));
+    own.into_iter().any(|line| {
         if line.trim_start().starts_with("'''") || line.trim_start().starts_with("~~~") {
             in_code = !in_code;
             return false;
@@ -262,46 +304,51 @@ fn claims(sentence: &str) -> bool {
         .map(|word| word.trim_matches('\''))
         .filter(|word| !word.is_empty())
         .collect();
-    if begins_as_done(&words) {
+    if begins_as_done(&lower) || is_done_in_german(&words) {
         return true;
     }
     let about_a_thing = names_a_thing(&lower, &words);
     (0..words.len()).any(|at| {
         let doubted = words[..at].iter().any(|word| DOUBTS.contains(word));
-        !doubted && says(&words[at..], about_a_thing)
+        !doubted && says(&words[..at], &words[at..], about_a_thing)
     })
 }
 
-/// "Done." and its like, alone or before a comma or dash.
-fn begins_as_done(words: &[&str]) -> bool {
+/// "Done." and its like, alone or before a comma, a colon or a dash.
+fn begins_as_done(sentence: &str) -> bool {
+    let sentence = sentence.trim_start_matches(|c: char| !c.is_alphanumeric());
     DONE.iter().any(|done| {
-        let done: Vec<&str> = done.split(' ').collect();
-        let next = words.get(done.len());
-        words.starts_with(&done)
-            && next.is_none_or(|next| {
-                matches!(*next, "i" | "the" | "i've" | "your" | "j'ai" | "le" | "la")
-            })
+        let rest = sentence.strip_prefix(done).map(str::trim_start);
+        rest.is_some_and(|rest| {
+            rest.is_empty() || rest.starts_with(['.', '!', ',', ':', ';', '–', '—', '-'])
+        })
     })
+}
+
+fn is_done_in_german(words: &[&str]) -> bool {
+    let about_a_thing = words
+        .iter()
+        .any(|word| THINGS.contains(word) || matches!(*word, "es" | "sie"));
+    words.starts_with(&["ich", "habe"])
+        && about_a_thing
+        && words.last().is_some_and(|last| GETAN.contains(last))
 }
 
 /// Whether these words begin with the agent's own deed, or with a thing that a deed was done to.
-fn says(words: &[&str], about_a_thing: bool) -> bool {
-    let rest = match words {
+fn says(before: &[&str], words: &[&str], about_a_thing: bool) -> bool {
+    let (rest, is_passive) = match words {
         ["i" | "we" | "i've" | "we've" | "j'ai", rest @ ..]
         | ["je", "l'ai" | "t'ai", rest @ ..]
         | ["je", "les" | "vous", "ai", rest @ ..]
-        | ["nous", "avons", rest @ ..] => rest,
-        [thing, "has" | "have", "been", rest @ ..] | [thing, "a" | "ont", "été", rest @ ..]
-            if THINGS.contains(thing) =>
-        {
-            rest
-        }
-        [
+        | ["nous", "avons", rest @ ..] => (rest, false),
+        [thing, "has" | "have", "been", rest @ ..]
+        | [thing, "a" | "ont", "été", rest @ ..]
+        | [
             thing,
             "is" | "are" | "was" | "were",
             "now" | "successfully",
             rest @ ..,
-        ] if THINGS.contains(thing) => rest,
+        ] if THINGS.contains(thing) => (rest, true),
         _ => return false,
     };
     let at = rest.iter().position(|word| !BETWEEN.contains(word));
@@ -310,6 +357,16 @@ fn says(words: &[&str], about_a_thing: bool) -> bool {
         if matches!(rest.get(at + 1), Some(&("into" | "out"))) {
             return false; // ran into trouble, ran out of time
         }
+        // What happened to some thing in the world is not what was done here: it is the person's, or that is all that is said.
+        let is_theirs = before
+            .iter()
+            .any(|word| matches!(*word, "your" | "votre" | "vos" | "ton" | "ta" | "tes"));
+        if is_passive && !is_theirs && at + 1 < rest.len() {
+            return false;
+        }
+        let it = rest
+            .get(at + 1)
+            .is_some_and(|next| matches!(*next, "it" | "them"));
         let stem = verb.trim_end_matches('s').trim_end_matches("ée");
         let is = |deeds: &[&str]| {
             deeds.contains(verb)
@@ -317,7 +374,7 @@ fn says(words: &[&str], about_a_thing: bool) -> bool {
                     deed.strip_suffix('é').is_some_and(|short| short == stem) || *deed == stem
                 })
         };
-        is(&DEEDS) || (about_a_thing && is(&DEEDS_BESIDE_A_THING))
+        is(&DEEDS) || ((about_a_thing || it) && is(&DEEDS_BESIDE_A_THING))
     })
 }
 
@@ -365,6 +422,11 @@ mod tests {
             "Nous avons déplacé les dossiers.",
             "Le fichier a été effacé.",
             "C'est fait.",
+            "I ran it twice.",
+            "I sent them.",
+            "Your file has been deleted from the folder.",
+            "Ich habe die Datei gelöscht.",
+            "Erledigt.",
             "C'est fait : j'ai lancé la commande.",
         ] {
             assert!(claims_a_deed(text), "{text}");
@@ -394,6 +456,17 @@ mod tests {
             "The file is 12 kB and was changed in May.",
             "I ran into a problem and ran out of time.",
             "J'ai lu le texte.",
+            "Hi Anna,\n\nI sent you the documents on Monday.",
+            "Dear Mr Smith,\nI have booked the room and deleted the file.",
+            "The desktop computer has been replaced by the laptop.",
+            "The command has been removed in Python 3.12.",
+            "Le service a été arrêté en 2019.",
+            "I ran the numbers: 12 × 7 = 84.",
+            "I saved the best for last.",
+            "We sent people to the moon in 1969.",
+            "Done the right way, it takes a day.",
+            "Fait le plus surprenant : il pleut.",
+            "Ich habe das Buch gelesen.",
             "Je peux supprimer le fichier.",
             "Si j'ai supprimé le fichier, il est dans la corbeille.",
             "Yesterday I saved it under another name.",

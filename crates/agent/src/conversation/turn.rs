@@ -5,6 +5,7 @@ use super::guard::{Guard, Repeat, WARNING};
 use super::words::{self, Tally};
 use crate::effect::Effect;
 use crate::event::{AskId, Button, Millis, SayId, Wish};
+use crate::gate;
 use crate::policy::{self, Verdict};
 use crate::tool;
 use crate::transcript::{Entry, Line, Trust};
@@ -391,8 +392,15 @@ impl Turn {
         *self.proven.entry(machine).or_default() += 1;
     }
 
-    /// Words of the model's on their way to the person, in which no line passes for a proof. What they claim is remembered.
+    /// Whether anything was done.
+    pub(super) fn has_acted(&self) -> bool {
+        self.deeds == Deeds::Done
+    }
+
+    /// Words of the model's on their way to the person: without what is not for people, also where that was cut in two, and without a line
+    /// that passes for a proof. What they claim is remembered.
     pub(super) fn heard(&mut self, text: &str) -> String {
+        let text = &gate::for_people(text);
         if claims_a_deed(text) {
             self.deeds = self.deeds.max(Deeds::Claimed);
         }
@@ -400,10 +408,10 @@ impl Turn {
     }
 
     /// The turn's last words with what machines have proven under them, and the button that takes it back. What the model claims to have
-    /// done in a turn in which nothing was done is said to be unverified.
-    pub(super) fn sealed(&mut self, text: &str) -> (String, Vec<Button>) {
+    /// done in a turn in which nothing was done is said to be unverified, unless it may speak of the turn before.
+    pub(super) fn sealed(&mut self, text: &str, acted_before: bool) -> (String, Vec<Button>) {
         let mut text = self.heard(text);
-        if self.deeds == Deeds::Claimed {
+        if self.deeds == Deeds::Claimed && !acted_before {
             text.push_str("\n\n");
             text.push_str(words::UNVERIFIED);
         }

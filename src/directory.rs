@@ -264,8 +264,11 @@ impl Directory {
         Ok(statement.all().await?.results()?)
     }
 
-    /// Gives somebody other than the owner another role. Whether there was such a one.
+    /// Gives somebody other than the owner another role. Whether there was such a one. A guest's browsers, links and machines open nothing.
     pub async fn set_role(&self, user: &str, role: &str, now: i64) -> Result<bool> {
+        if role == "guest" {
+            self.shut(user).await?;
+        }
         let done = self
             .bind(
                 "UPDATE users SET role = ? WHERE id = ? AND role <> 'owner'",
@@ -283,27 +286,71 @@ impl Directory {
         if !matches!(self.role(user).await?.as_deref(), Some("member" | "guest")) {
             return Ok(false);
         }
+        self.run("DELETE FROM identities WHERE user_id = ?", &[user.into()])
+            .await?;
+        self.shut(user).await?;
+        self.audit(user, "put_out", "", now).await?;
+        Ok(true)
+    }
+
+    /// Makes a guest of somebody other than the owner, for whom no browser, link or machine opens anything.
+    async fn shut(&self, user: &str) -> Result<()> {
         let batch: Result<Vec<D1PreparedStatement>> = [
-            "DELETE FROM identities WHERE user_id = ?",
+            "UPDATE users SET role = 'guest' WHERE id = ? AND role <> 'owner'",
             "DELETE FROM sessions WHERE user_id = ?",
             "DELETE FROM sign_in_links WHERE user_id = ?",
             "DELETE FROM join_codes WHERE user_id = ?",
+            "DELETE FROM pairings WHERE user_id = ?",
             "UPDATE bridges SET state = 'revoked' WHERE user_id = ?",
         ]
         .into_iter()
         .map(|query| self.bind(query, &[user.into()]))
         .collect();
         self.0.batch(batch?).await?;
-        self.audit(user, "put_out", "", now).await?;
-        Ok(true)
+        Ok(())
     }
 
-    /// Keeps a code by which a person joins another chat app; an earlier one of theirs works no more.
+    /// Takes back the code by which a person could join another chat app.
+    pub async fn drop_join(&self, user: &str) -> Result<()> {
+        self.run("DELETE FROM join_codes WHERE user_id = ?", &[user.into()])
+            .await
+    }
+
+    /// Takes one of a person's addresses away, unless it is their last. Whether it was one of theirs.
+    pub async fn forget_address(
+        &self,
+        user: &str,
+        channel: &str,
+        address: &str,
+        now: i64,
+    ) -> Result<bool> {
+        let done = self
+            .bind(
+                "DELETE FROM identities WHERE user_id = ?1 AND channel = ?2 AND address = ?3
+                 AND (SELECT count(*) FROM identities WHERE user_id = ?1) > 1",
+                &[user.into(), channel.into(), address.into()],
+            )?
+            .run()
+            .await?;
+        self.audit(user, "address_forgotten", channel, now).await?;
+        Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+    }
+
+    /// Forgets that a stranger has knocked: nobody heard of it.
+    pub async fn unknock(&self, channel: &str, address: &str) -> Result<()> {
+        self.run(
+            "DELETE FROM strangers WHERE channel = ? AND address = ? AND blocked = 0",
+            &[channel.into(), address.into()],
+        )
+        .await
+    }
+
+    /// Keeps a code by which a person joins another chat app; an earlier one of theirs works no more. Guests have none.
     pub async fn open_join(&self, code: &str, user: &str, expires_at: i64) -> Result<()> {
         self.run("DELETE FROM join_codes WHERE user_id = ?", &[user.into()])
             .await?;
         self.run(
-            "INSERT INTO join_codes (hash, user_id, expires_at) VALUES (?, ?, ?)",
+            "INSERT INTO join_codes (hash, user_id, expires_at) SELECT ?1, id, ?3 FROM users WHERE id = ?2 AND role <> 'guest'",
             &[
                 sha256_hex(code.as_bytes()).into(),
                 user.into(),
@@ -321,20 +368,24 @@ impl Directory {
         address: &str,
         now: i64,
     ) -> Result<Option<String>> {
-        let person = self
-            .user(
-                "DELETE FROM join_codes WHERE hash = ?1 AND expires_at > ?2 RETURNING user_id",
-                &[sha256_hex(code.as_bytes()).into(), number(now)],
-            )
+        let hash = sha256_hex(code.as_bytes());
+        // One batch is one transaction: a code is used up by whoever joins with it, and by nobody else.
+        self.0
+            .batch(vec![
+                self.bind(
+                    "INSERT INTO identities (channel, address, user_id, created_at) SELECT ?1, ?2, user_id, ?3 FROM join_codes
+                     WHERE hash = ?4 AND expires_at > ?3 ON CONFLICT DO NOTHING",
+                    &[channel.into(), address.into(), number(now), (&hash).into()],
+                )?,
+                self.bind(
+                    "DELETE FROM join_codes WHERE hash = ? AND expires_at > ?",
+                    &[(&hash).into(), number(now)],
+                )?,
+            ])
             .await?;
-        let Some(person) = person else {
+        let Some(person) = self.person(channel, address).await? else {
             return Ok(None);
         };
-        self.run(
-            "INSERT INTO identities (channel, address, user_id, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
-            &[channel.into(), address.into(), (&person).into(), number(now)],
-        )
-        .await?;
         self.audit(&person, "joined", channel, now).await?;
         Ok(Some(person))
     }
@@ -356,7 +407,7 @@ impl Directory {
     /// Whose sign-in link this is, if it still works.
     pub async fn sign_in(&self, hash: &str, now: i64) -> Result<Option<String>> {
         self.user(
-            "SELECT user_id FROM sign_in_links WHERE hash = ? AND used_at IS NULL AND expires_at > ?",
+            "SELECT user_id FROM sign_in_links WHERE hash = ? AND used_at IS NULL AND expires_at > ? AND user_id IN (SELECT id FROM users WHERE role <> 'guest')",
             &[hash.into(), number(now)],
         )
         .await
@@ -365,7 +416,7 @@ impl Directory {
     /// Uses a sign-in link up; of two browsers at once, one gets it.
     pub async fn use_sign_in(&self, hash: &str, now: i64) -> Result<Option<String>> {
         self.user(
-            "UPDATE sign_in_links SET used_at = ?2 WHERE hash = ?1 AND used_at IS NULL AND expires_at > ?2 RETURNING user_id",
+            "UPDATE sign_in_links SET used_at = ?2 WHERE hash = ?1 AND used_at IS NULL AND expires_at > ?2 AND user_id IN (SELECT id FROM users WHERE role <> 'guest') RETURNING user_id",
             &[hash.into(), number(now)],
         )
         .await
@@ -392,7 +443,7 @@ impl Directory {
     /// Whose session this is.
     pub async fn session(&self, hash: &str, now: i64) -> Result<Option<String>> {
         self.user(
-            "SELECT user_id FROM sessions WHERE hash = ? AND expires_at > ?",
+            "SELECT user_id FROM sessions WHERE hash = ? AND expires_at > ? AND user_id IN (SELECT id FROM users WHERE role <> 'guest')",
             &[hash.into(), number(now)],
         )
         .await
@@ -430,7 +481,7 @@ impl Directory {
     /// Whose pairing this is.
     pub async fn pairing(&self, id: &str, now: i64) -> Result<Option<String>> {
         self.user(
-            "SELECT user_id FROM pairings WHERE id = ? AND expires_at > ?",
+            "SELECT user_id FROM pairings WHERE id = ? AND expires_at > ? AND user_id IN (SELECT id FROM users WHERE role <> 'guest')",
             &[id.into(), number(now)],
         )
         .await

@@ -33,9 +33,6 @@ const FILE_NAME_LIMIT: usize = 4 * 1024;
 /// How long the front waits for an app when it tells a stranger.
 const NOTICE_LIMIT: Duration = Duration::from_secs(10);
 
-/// What is said to somebody who is known elsewhere and has shown it.
-const JOINED: &str = "I know you here as well now: the same memory, the same machines.";
-
 /// One request and all that is needed to judge it.
 struct Visit {
     request: Request,
@@ -239,13 +236,7 @@ impl Visit {
         }
         let owner = directory.owner().await?;
         let shown = owner.as_ref().map(|_| code.as_str());
-        if let Ok(notice) = App::turn_away(inbound, shown, &self.config) {
-            self.context.wait_until(async move {
-                if let Err(error) = http::send(notice, None, NOTICE_LIMIT).await {
-                    console_log!("a stranger could not be told: {error}");
-                }
-            });
-        }
+        let notice = App::turn_away(inbound, shown, &self.config);
         if let Some(owner) = owner {
             let stranger = Stranger {
                 channel: knock.channel.to_owned(),
@@ -253,7 +244,23 @@ impl Visit {
                 name: inbound.sender_name.clone(),
                 chat: inbound.chat.clone(),
             };
-            self.send(&owner, &Errand::Knock { stranger, code }).await?;
+            let code = code.clone();
+            let heard = self.send(&owner, &Errand::Knock { stranger, code }).await;
+            if !heard
+                .as_ref()
+                .is_ok_and(|answer| answer.status_code() < 300)
+            {
+                directory.unknock(knock.channel, knock.address).await?; // the app delivers it again
+                let why = "the owner could not be told of a stranger";
+                return Err(Error::Violation(why.into()));
+            }
+        }
+        if let Ok(notice) = notice {
+            self.context.wait_until(async move {
+                if let Err(error) = http::send(notice, None, NOTICE_LIMIT).await {
+                    console_log!("a stranger could not be told: {error}");
+                }
+            });
         }
         Ok(())
     }
@@ -275,10 +282,9 @@ impl Visit {
         let Some(person) = directory.join(&code, channel, sender, now()).await? else {
             return Ok(false);
         };
-        let errand = Errand::Tell {
+        let errand = Errand::Joined {
             conversation: inbound.conversation(),
             cause: inbound.delivery.clone(),
-            text: JOINED.to_owned(),
         };
         self.send(&person, &errand).await?;
         Ok(true)

@@ -263,6 +263,37 @@ fn imports_go_one_way() {
 }
 
 #[test]
+fn only_lists_know_which_chat_apps_there_are() {
+    let lists = [
+        "src/channels/app.rs",
+        "src/channels/markup.rs",
+        "src/channels/mod.rs",
+        "src/config.rs",
+        "src/door/mod.rs",
+        "src/door/webhook.rs",
+        "src/routes.rs",
+    ];
+    let mut found = Vec::new();
+    for source in sources("src").into_iter().chain(sources("crates")) {
+        let own = ["/telegram", "/whatsapp"].map(|app| source.path.contains(app));
+        let is_test = source.path.split('/').any(|part| part == "tests");
+        if own.contains(&true) || lists.contains(&source.path.as_str()) || is_test {
+            continue;
+        }
+        for (at, line) in source.code() {
+            let line = line.to_lowercase();
+            if line.contains("telegram") || line.contains("whatsapp") {
+                found.push(format!("{}:{at}", source.path));
+            }
+        }
+    }
+    none(
+        &found,
+        "which chat app it is, the lists know and the app's own files; the rest asks `channels::app`",
+    );
+}
+
+#[test]
 fn tokens_are_made_and_checked_in_one_file() {
     let elsewhere = production().filter(|source| source.path != "crates/protocol/src/token.rs");
     none(

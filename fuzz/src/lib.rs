@@ -4,6 +4,8 @@
 pub mod edges;
 #[path = "../../local-bridge/tests/fuzz/law.rs"]
 pub mod law;
+#[path = "../../tests/fuzz/whatsapp.rs"]
+pub mod whatsapp;
 #[path = "../../tests/fuzz/wire.rs"]
 pub mod wire;
 

@@ -33,7 +33,7 @@ const OUTCOME_LIMIT: usize = 100_000;
 const ACTION_LIMIT: usize = 3_000;
 
 /// The most that is told of a rule at home, in characters.
-const WHY_LIMIT: usize = 200;
+const WHY_LIMIT: usize = 300;
 
 #[derive(Deserialize)]
 pub(super) struct BridgeRow {

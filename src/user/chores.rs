@@ -56,9 +56,6 @@ impl Heart {
     pub(super) fn memory_words(&self, argument: &str) -> Result<String> {
         let words = match argument.split_once(' ') {
             Some(("forget", id)) => memory::forget(self.db(), &json!({"id": id.trim()}), now())?,
-            Some(_) => {
-                return Ok("Say /memory, or /memory forget and a number from it.".to_owned());
-            }
             None if argument.is_empty() => {
                 let facts = memory::listed(self.db(), FACTS)?;
                 return Ok(if facts.is_empty() {
@@ -70,7 +67,7 @@ impl Heart {
                     )
                 });
             }
-            None => memory::search(self.db(), "", &json!({"query": argument}))?,
+            Some(_) | None => memory::search(self.db(), "", &json!({"query": argument}))?,
         };
         Ok(match words {
             Outcome::Done { text, .. } => text,
@@ -126,7 +123,7 @@ fn grouped(number: u64) -> String {
     let digits = number.to_string();
     let mut text = String::new();
     for (place, digit) in digits.chars().enumerate() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push('\u{a0}');
         }
         text.push(digit);

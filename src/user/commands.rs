@@ -174,6 +174,10 @@ impl Heart {
         argument: &str,
     ) -> Result<Event> {
         let conversation = &delivery.conversation;
+        let is_allowed = matches!(name, "start" | "help" | "status" | "panic" | "resume");
+        if !is_allowed && let Some(words) = self.frozen_words()? {
+            return Ok(notice(&delivery.id, words, Vec::new())); // whoever has stolen the chat shall get nothing more from it
+        }
         let text = match name {
             "start" => format!("Hello.\n\n{HELP}"),
             "help" => HELP.to_owned(),
@@ -185,26 +189,21 @@ impl Heart {
             "usage" => self.usage_words()?,
             "memory" => self.memory_words(argument)?,
             "model" => self.model_words(argument).await?,
-            "pair" | "console" if self.frozen_since()?.is_some() => {
-                self.frozen_words()?.unwrap_or_default() // whoever has stolen the chat shall get no other way in
-            }
             "stop" if self.driver.conversation(conversation)?.is_idle() => {
                 "There is nothing to stop.".to_owned()
             }
             "stop" => return Ok(Event::Stopped { at: now() }),
-            "undo" if self.frozen_since()?.is_none() => {
+            "undo" => {
                 let cause = sha256_hex(delivery.id.as_bytes());
                 return Ok(undo::undo_last(&cause[..16]));
             }
-            "undo" => self.frozen_words()?.unwrap_or_default(),
             "pair" | "console" if self.is_guest().await? => {
                 "That is for members; my owner can make you one.".to_owned()
             }
-            "people" if self.frozen_since()?.is_none() => {
+            "people" => {
                 let (text, buttons) = self.people(argument).await?;
                 return Ok(notice(&delivery.id, text, buttons));
             }
-            "people" => self.frozen_words()?.unwrap_or_default(),
             "pair" => self.offer_pairing_in_chat(conversation).await?,
             "bridges" if !argument.is_empty() => self.rename_bridge(argument).await?,
             "bridges" => {
@@ -323,6 +322,10 @@ impl Heart {
         let origin = store::meta(self.db(), "origin")?.unwrap_or_default();
         let directory = Directory::new(&self.env)?;
         let link = sign_in_link(&directory, &origin, &self.user(), now()).await?;
+        if let Some(words) = self.frozen_words()? {
+            directory.drop_sign_in_links(&self.user()).await?; // a panic came in between
+            return Ok(words);
+        }
         Ok(format!(
             "Open this within ten minutes; it works once:\n{link}"
         ))

@@ -100,10 +100,20 @@ impl Heart {
                 Was::Parcel(parcel) => {
                     let answer = self.send_parcel(conversation, &parcel, allowance).await;
                     log(&parcel, &answer);
-                    self.expect_fate(conversation, &parcel, &answer);
                     self.end_preview(conversation);
                     let roll = random_bytes::<1>().map_or(128, |[byte]| byte);
+                    let taken = match &answer {
+                        Answer::Taken { message } => message.clone(),
+                        Answer::RetryAfter(_)
+                        | Answer::NotTaken(_)
+                        | Answer::Silenced { .. }
+                        | Answer::Refused(_)
+                        | Answer::Unclear(_) => None,
+                    };
                     self.driver.answered(&parcel, answer, &post, roll, now())?;
+                    if let Some(message) = taken {
+                        self.expect_fate(conversation, &parcel, &message)?;
+                    }
                 }
                 Was::Held { until } => {
                     let wait = until - now();

@@ -7,11 +7,11 @@ use crate::channels::{Arrival, Fate};
 use crate::error::Result;
 use agent::event::SayId;
 use agent::{Content, Event};
-use driver::{Answer, Parcel, Rows, Sending, SendingState, What};
+use driver::{Parcel, Rows, Sending, SendingState, What};
 use protocol::key::sha256_hex;
 use serde::Deserialize;
 use std::rc::Rc;
-use worker::{Response, console_error, console_log};
+use worker::{Response, console_log};
 
 /// What begins the name of a text that is said again: that one is not said a third time.
 const AGAIN: &str = "again-";
@@ -25,6 +25,13 @@ struct Known {
     say: String,
     part: u32,
     text: String,
+    heard: String,
+}
+
+#[derive(Deserialize)]
+struct State {
+    state: String,
+    code: Option<i64>,
 }
 
 #[derive(Deserialize)]
@@ -34,16 +41,15 @@ struct Words {
 
 impl Heart {
     /// Notes what an app has taken, where it tells afterwards what became of it; the news may be here already.
-    pub(super) fn expect_fate(&self, conversation: &str, parcel: &Parcel, answer: &Answer) {
-        let Answer::Taken {
-            message: Some(message),
-        } = answer
-        else {
-            return;
-        };
+    pub(super) fn expect_fate(
+        self: &Rc<Self>,
+        conversation: &str,
+        parcel: &Parcel,
+        message: &str,
+    ) -> Result<()> {
         let tells = App::of(conversation, &self.config).is_ok_and(|(app, _)| app.tells_fates());
         if !tells {
-            return;
+            return Ok(());
         }
         let text = match &parcel.what {
             What::Said(_) | What::Question(_) if parcel.part > 0 => String::new(),
@@ -52,21 +58,24 @@ impl Heart {
             What::Question(call) => self.question(conversation, call).0,
         };
         let part = i64::try_from(parcel.part).unwrap_or(i64::MAX);
-        let noted = self.db().run(
-            "INSERT INTO fates (message, conversation, say, part, text, state, code, at) VALUES (?, ?, ?, ?, ?, 'taken', NULL, ?)
+        let known: Option<State> = self.db().first(
+            "INSERT INTO fates (message, conversation, say, part, text, heard, state, code, at) VALUES (?, ?, ?, ?, ?, ?, 'taken', NULL, ?)
              ON CONFLICT (message) DO UPDATE SET conversation = excluded.conversation, say = excluded.say, part = excluded.part,
-               text = excluded.text",
+               text = excluded.text, heard = excluded.heard
+             RETURNING state, code",
             &[
                 message.into(),
                 conversation.into(),
                 (&parcel.say).into(),
                 part.into(),
                 (&text).into(),
+                (&self.last_heard(conversation)).into(),
                 now().into(),
             ],
-        );
-        if let Err(error) = noted {
-            console_error!("noting {}: {error}", parcel.id());
+        )?;
+        match known.filter(|known| known.state == "failed") {
+            Some(failed) => self.never_arrived(message, failed.code.unwrap_or(0), "it failed"),
+            None => Ok(()),
         }
     }
 
@@ -80,7 +89,7 @@ impl Heart {
         };
         let conversation = format!("{}:{}", fate.channel.name(), fate.person);
         let is_news = self.db().changed(
-            "INSERT INTO fates (message, conversation, say, part, text, state, code, at) VALUES (?1, ?2, '', 0, '', ?3, ?4, ?5)
+            "INSERT INTO fates (message, conversation, say, part, text, heard, state, code, at) VALUES (?1, ?2, '', 0, '', '', ?3, ?4, ?5)
              ON CONFLICT (message) DO UPDATE SET state = excluded.state, code = excluded.code
              WHERE instr('taken sent delivered read failed', excluded.state) > instr('taken sent delivered read failed', fates.state)
              RETURNING 1",
@@ -102,7 +111,7 @@ impl Heart {
     /// Says again, once, what never arrived: after the person's next message where that was the reason, else where they can be reached.
     fn never_arrived(self: &Rc<Self>, message: &str, code: i64, reason: &str) -> Result<()> {
         let known: Option<Known> = self.db().first(
-            "SELECT conversation, say, part, text FROM fates WHERE message = ?",
+            "SELECT conversation, say, part, text, heard FROM fates WHERE message = ?",
             &[message.into()],
         )?;
         let Some(known) = known.filter(|known| !known.say.is_empty()) else {
@@ -112,11 +121,9 @@ impl Heart {
             return Ok(());
         };
         let silence = app.is_silence(code);
-        if silence {
-            self.note_silence(
-                &known.conversation,
-                self.trace(&known.conversation).as_ref(),
-            );
+        let trace = self.trace(&known.conversation);
+        if silence && self.last_heard(&known.conversation) == known.heard {
+            self.note_silence(&known.conversation, trace.as_ref()); // they have not written since
         }
         if silence && known.say.starts_with("question:") {
             return self.ask_again(&known);

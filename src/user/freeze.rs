@@ -43,6 +43,7 @@ impl Heart {
         console_log!("frozen");
         let directory = Directory::new(&self.env)?;
         directory.drop_sign_in_links(&self.user()).await?;
+        directory.drop_join(&self.user()).await?;
         let has_a_machine = self.has_a_machine()?;
         let end = match (session, has_a_machine) {
             (Some(_), _) => {

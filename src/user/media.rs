@@ -3,7 +3,7 @@
 use super::Heart;
 use crate::channels::Media;
 use crate::channels::app::App;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::http::{self, Streaming, within};
 use agent::Attachment;
 use futures::{Stream, stream};
@@ -26,7 +26,12 @@ impl Heart {
         let Some(question) = app.find_media(media) else {
             return Ok(Err("it cannot be fetched from there".into()));
         };
+        let allowance = self.allowance();
+        allowance.take();
         let place = http::send(question, None, LIMIT).await?;
+        if place.status >= 500 {
+            return Err(Error::Transfer(format!("status {}", place.status))); // tried again
+        }
         if place.status != 200 {
             console_log!("a {} is nowhere: status {}", media.kind, place.status);
             return Ok(Err("the app does not hand it over".into()));
@@ -35,9 +40,13 @@ impl Heart {
             console_log!("a {} lies where nobody may look", media.kind);
             return Ok(Err("it lies where I may not fetch it".into()));
         };
+        allowance.take();
         let Some(file) = within(LIMIT, http::open(request, None)).await.transpose()? else {
             return Ok(Err("the app was too slow".into()));
         };
+        if file.status >= 500 {
+            return Err(Error::Transfer(format!("status {}", file.status)));
+        }
         if file.status != 200 {
             console_log!(
                 "a {} was not handed over: status {}",

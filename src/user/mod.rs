@@ -85,6 +85,8 @@ pub(crate) enum Errand {
         cause: String,
         text: String,
     },
+    /// This person has joined from another chat, by a code.
+    Joined { conversation: String, cause: String },
     /// Somebody whom nobody knows has written; they were told this code.
     Knock { stranger: Stranger, code: String },
     /// This person is no longer welcome.
@@ -208,6 +210,10 @@ impl Heart {
                 self.tell(&conversation, &cause, text, Vec::new())?;
                 Ok(Response::empty()?)
             }
+            Errand::Joined {
+                conversation,
+                cause,
+            } => self.joined(&conversation, &cause),
             Errand::Knock { stranger, code } => self.somebody_knocks(&stranger, &code),
             Errand::Leave => self.leave(),
             Errand::Fate { fate } => self.take_fate(&fate),

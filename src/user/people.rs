@@ -32,6 +32,9 @@ const NOT_OWNER: &str = "Only my owner decides who may talk to me.";
 const HOW: &str = "/people approve CODE lets a stranger in, as a guest. /people member NAME lets a guest join machines and open the console; \
 /people guest NAME takes that back. /people join gives you a code that makes you known in another chat app.";
 
+/// What is said to somebody who is known elsewhere and has shown it.
+const JOINED: &str = "I know you here as well now: the same memory, the same machines.";
+
 const LET_IN: &str = "You are let in: you can talk to me now. What you tell me stays between us; nobody else's memory or machines are \
 in reach from here. /help says what I can do.";
 
@@ -82,11 +85,37 @@ impl Heart {
         Ok(Response::empty()?)
     }
 
+    /// This person is known in another chat from now on, and is told so where they were before.
+    pub(super) fn joined(self: &Rc<Self>, conversation: &str, cause: &str) -> Result<Response> {
+        if let Some(before) = store::meta(self.db(), HEARD_IN)?
+            && before != conversation
+        {
+            let text = format!(
+                "You are known in {conversation} as well now. If that was not you: /people, and forget it there."
+            );
+            self.tell(&before, &format!("told {cause}"), text, Vec::new())?;
+        }
+        self.tell(conversation, cause, JOINED.to_owned(), Vec::new())?;
+        Ok(Response::empty()?)
+    }
+
     /// What a press on such a question does.
     pub(super) async fn judge_stranger(&self, answer: &str) -> Result<Pressed> {
-        let directory = self.as_owner().await?;
         let parts: Vec<&str> = answer.splitn(3, ':').collect();
-        let (Some(directory), [deed, channel, address]) = (directory, parts.as_slice()) else {
+        let [deed, channel, address] = parts.as_slice() else {
+            return Ok(Pressed::Nothing);
+        };
+        if *deed == "forget" {
+            let directory = Directory::new(&self.env)?;
+            let user = self.user();
+            let forgotten = directory.forget_address(&user, channel, address, now());
+            return Ok(if forgotten.await? {
+                Pressed::Done("Forgotten")
+            } else {
+                Pressed::Nothing
+            });
+        }
+        let Some(directory) = self.as_owner().await? else {
             return Ok(Pressed::Nothing);
         };
         let (done, told) = match *deed {
@@ -116,6 +145,9 @@ impl Heart {
     pub(super) async fn people(&self, argument: &str) -> Result<(String, Vec<Button>)> {
         let words = |text: &str| Ok((text.to_owned(), Vec::new()));
         let (verb, rest) = argument.split_once(' ').unwrap_or((argument, ""));
+        if verb == "join" && self.is_guest().await? {
+            return words("That is for members; my owner can make you one.");
+        }
         if verb == "join" {
             return Ok((self.join_code().await?, Vec::new()));
         }
@@ -123,7 +155,7 @@ impl Heart {
             return words(NOT_OWNER);
         };
         match verb {
-            "" => listed(&directory.people().await?),
+            "" => Ok(listed(&directory.people().await?)),
             "approve" => {
                 let code = as_code(rest).unwrap_or_default();
                 match directory.stranger_by_code(&code, now()).await? {
@@ -140,6 +172,9 @@ impl Heart {
                 };
                 if !directory.set_role(&person.id, verb, now()).await? {
                     return words(NOT_OWNER);
+                }
+                if verb == "guest" {
+                    bring(&self.env, &person.id, &Errand::Leave).await?;
                 }
                 Ok((
                     format!("{} is a {verb} now.", shown(&person.name)),
@@ -161,8 +196,13 @@ impl Heart {
         for conversation in self.db().open()? {
             self.step(&conversation, &Event::Stopped { at: now() })?;
         }
-        self.db()
-            .run("UPDATE pairings SET used = 1, secret = ''", &[])?;
+        for left in [
+            "UPDATE pairings SET used = 1, secret = ''",
+            "UPDATE reminders SET state = 'cancelled' WHERE state = 'waiting'",
+            "UPDATE bridges SET state = 'revoked'",
+        ] {
+            self.db().run(left, &[])?;
+        }
         self.hang_up_on_all(CLOSE_REVOKED, "its person is no longer known here");
         self.end_sessions_but(None)?;
         Ok(Response::empty()?)
@@ -213,7 +253,7 @@ impl Heart {
     }
 }
 
-fn listed(people: &[Known]) -> Result<(String, Vec<Button>)> {
+fn listed(people: &[Known]) -> (String, Vec<Button>) {
     let mut each: BTreeMap<usize, (&Known, Vec<String>)> = BTreeMap::new();
     for person in people {
         let place = people.iter().position(|other| other.id == person.id);
@@ -236,11 +276,20 @@ fn listed(people: &[Known]) -> Result<(String, Vec<Button>)> {
     };
     let lines: Vec<String> = each.values().map(line).collect();
     let others = each.values().filter(|(person, _)| person.role != "owner");
-    let buttons = others.map(|(person, _)| Button {
+    let out = others.map(|(person, _)| Button {
         label: format!("Put {} out", shown(&person.name)),
         action: format!("people:out:{}:", person.id),
     });
-    Ok((format!("{}\n\n{HOW}", lines.join("\n")), buttons.collect()))
+    let own = people
+        .iter()
+        .filter(|person| person.role == "owner" && !person.address.is_empty());
+    let own: Vec<&Known> = own.collect();
+    let forget = own.iter().filter(|_| own.len() > 1).map(|person| Button {
+        label: format!("Forget {} {}", person.channel, person.address),
+        action: format!("people:forget:{}:{}", person.channel, person.address),
+    });
+    let buttons = out.chain(forget);
+    (format!("{}\n\n{HOW}", lines.join("\n")), buttons.collect())
 }
 
 /// The one guest or member of this name or id; nobody where it could be several.
@@ -305,7 +354,7 @@ mod tests {
             known("a1", "owner", "", "console", ""),
             known("b2", "guest", "Eve *bold*\n# x", "telegram", "2"),
         ];
-        let (text, buttons) = listed(&people).unwrap();
+        let (text, buttons) = listed(&people);
         assert_eq!(
             text.split("\n\n").next(),
             Some("- somebody, owner: telegram 1, console\n- Eve bold x, guest: telegram 2")

@@ -79,7 +79,7 @@ impl Heart {
             state.calls.retain(|running| running.call != call.id);
             state.calls.push(Running {
                 call: call.id.clone(),
-                brief: tool::brief(call).replace('`', "'"),
+                brief: console::visible(&tool::brief(call)).replace('`', "'"),
                 line: String::new(),
             });
         });
@@ -152,8 +152,8 @@ impl Heart {
             &[],
         )?;
         for Kept { key, value } in kept {
-            let conversation = key.trim_start_matches(KEY).to_owned();
-            self.take_preview_away(conversation, value);
+            let message = key.rsplit('/').next().unwrap_or_default().to_owned();
+            self.take_preview_away(value, message);
         }
         Ok(())
     }
@@ -205,8 +205,9 @@ impl Heart {
             match answer {
                 Answer::Ok { message_id } => self.shown(conversation, &preview, message_id),
                 Answer::RetryAfter(seconds) => preview.later(seconds),
+                Answer::Unclear(_) if message.is_none() => break, // it may be there already: never a second one
                 Answer::Broken(_) | Answer::Unclear(_) => {
-                    preview.later(SELDOM_MILLIS.unsigned_abs() / 1000)
+                    preview.later(SELDOM_MILLIS.unsigned_abs() / 1000);
                 }
                 Answer::CannotParse
                 | Answer::Blocked(_)
@@ -229,7 +230,7 @@ impl Heart {
         let Some(message) = message.filter(|_| state.message.is_none()) else {
             return;
         };
-        if let Err(error) = store::set_meta(self.db(), &format!("{KEY}{conversation}"), &message) {
+        if let Err(error) = store::set_meta(self.db(), &key(conversation, &message), conversation) {
             console_error!("noting a preview: {error}");
         }
         state.message = Some(message);
@@ -242,20 +243,35 @@ impl Heart {
             let Ok((app, chat)) = App::of(&conversation, &heart.config) else {
                 return;
             };
-            if let Some(request) = app.take_away(chat, &message)
-                && allowance.take()
-            {
-                ask(&app, request, None, LIMIT).await;
+            if let Some(request) = app.take_away(chat, &message) {
+                if !allowance.take() {
+                    return; // what is noted is swept later
+                }
+                match ask(&app, request, None, LIMIT).await {
+                    Answer::RetryAfter(_)
+                    | Answer::CannotParse
+                    | Answer::Broken(_)
+                    | Answer::Unclear(_) => return,
+                    Answer::Ok { .. }
+                    | Answer::Blocked(_)
+                    | Answer::Silenced(_)
+                    | Answer::Refused(_) => {}
+                }
             }
-            let forgotten = heart.db().run(
-                "DELETE FROM meta WHERE key = ? AND value = ?",
-                &[(&format!("{KEY}{conversation}")).into(), (&message).into()],
-            );
+            let noted = key(&conversation, &message);
+            let forgotten = heart
+                .db()
+                .run("DELETE FROM meta WHERE key = ?", &[(&noted).into()]);
             if let Err(error) = forgotten {
                 console_error!("forgetting a preview: {error}");
             }
         });
     }
+}
+
+/// Under which key a message is noted.
+fn key(conversation: &str, message: &str) -> String {
+    format!("{KEY}{conversation}/{message}")
 }
 
 impl Preview {

@@ -5,8 +5,8 @@ use super::courier::ask;
 use super::machines::HEARD_IN;
 use super::perform::Allowance;
 use super::{CONSOLE, Heart, now, store};
-use crate::channels::Inbound;
 use crate::channels::app::{self, App, Trace};
+use crate::channels::{Deed, Inbound};
 use crate::error::Result;
 use agent::Content;
 use driver::{Parcel, What};
@@ -58,6 +58,10 @@ impl Heart {
     /// Shows a person that their message was seen, where that is for Bernard to do. A kindness.
     pub(super) fn show_seen(self: &Rc<Self>, inbound: &Inbound) {
         let (conversation, allowance) = (inbound.conversation(), self.allowance());
+        let is_thought_about = matches!(inbound.deed, Deed::Wrote { .. } | Deed::Gave { .. });
+        if is_thought_about && !self.typing.borrow().contains(&conversation) {
+            return; // the typing sign will show it
+        }
         let Ok((app, _)) = App::of(&conversation, &self.config) else {
             return;
         };
@@ -75,6 +79,12 @@ impl Heart {
     pub(super) fn trace(&self, conversation: &str) -> Option<Trace> {
         let kept = store::meta(self.db(), &format!("{HEARD}{conversation}"));
         serde_json::from_str(&kept.ok()??).ok()
+    }
+
+    /// The app's id of a person's last message; empty where none is known.
+    pub(super) fn last_heard(&self, conversation: &str) -> String {
+        let trace = self.trace(conversation);
+        trace.map_or_else(String::new, |trace| trace.message)
     }
 
     /// Whether the app would take something.

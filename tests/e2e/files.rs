@@ -41,7 +41,7 @@ async fn is_coming(folder: &Path) {
         loop {
             let half = names(folder)
                 .into_iter()
-                .find(|name| name.ends_with(".half"));
+                .find(|name| Path::new(name).extension().is_some_and(|end| end == "half"));
             let length = half.and_then(|name| fs::metadata(folder.join(name)).ok());
             if length.is_some_and(|half| half.len() > MB as u64) {
                 return;

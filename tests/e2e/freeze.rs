@@ -23,7 +23,7 @@ async fn a_panic_stops_everything_signs_browsers_out_and_only_the_console_or_a_m
     ada.says("/panic").await;
     ada.hears("Frozen").await;
     home.logs(logged, &["frozen by /panic"]).await;
-    page.is_signed_out().await;
+    page.sees_its_end().await;
     ada.says("list playground").await;
     ada.hears("I am frozen since").await;
     for command in ["/pair", "/console", "/status"] {
@@ -72,7 +72,7 @@ async fn a_panic_stops_everything_signs_browsers_out_and_only_the_console_or_a_m
     let mut page = pages.pop().expect("two were made");
     page.says("/panic").await;
     page.hears("every other browser is signed out").await;
-    other.is_signed_out().await;
+    other.sees_its_end().await;
     let mut page = page.again().await;
     let logged = home.log().len();
     page.says("/resume").await;

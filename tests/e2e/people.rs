@@ -56,8 +56,12 @@ async fn a_stranger_knocks_and_the_owner_lets_them_in_to_a_memory_of_their_own()
     eve.says("/pair").await;
     eve.hears("local-bridge pair").await;
 
+    ada.says("/people guest 2001").await;
+    ada.hears("is a guest now").await;
+    eve.says("/people join").await;
+    eve.hears("That is for members").await;
     ada.says("/people").await;
-    let list = ada.hears("member: telegram 2001").await;
+    let list = ada.hears("guest: telegram 2001").await;
     ada.presses(&list, "out").await;
     let before = eve.messages().len();
     eve.says("still there?").await;
@@ -115,9 +119,44 @@ async fn somebody_known_joins_from_elsewhere_by_a_code_that_works_once() {
     second.hears("I know you here as well").await;
     second.says("what do you remember about the boat?").await;
     second.hears("Pagure").await;
+    ada.hears("You are known in telegram:4001 as well now")
+        .await;
+    ada.says("/people").await;
+    let list = ada.hears("telegram 4001").await;
+    ada.presses(&list, "4001").await;
+    second.says("still me?").await;
+    second.hears("somebody's own Bernard").await;
 
     let thief = world.stranger(4002);
     thief.says(&code).await;
     thief.hears("somebody's own Bernard").await;
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_panic_takes_back_codes_and_leaves_a_stolen_chat_nothing_to_read() {
+    let world = World::start("offline").await;
+    let ada = world.owner().await;
+    ada.says("remember that my boat is called Pagure").await;
+    ada.hears("remember").await;
+    ada.says("/people join").await;
+    let code = code_in(&ada.hears("in the other chat app").await);
+    ada.says("/panic").await;
+    ada.hears("Frozen").await;
+
+    let thief = world.stranger(5001);
+    thief.says(&code).await;
+    thief.hears("somebody's own Bernard").await;
+    for command in [
+        "/memory",
+        "/people",
+        "/receipts",
+        "/new",
+        "/model offline",
+        "/bridges",
+    ] {
+        ada.says(command).await;
+        ada.hears("I am frozen since").await;
+    }
     world.ends_well();
 }

@@ -1,14 +1,16 @@
 //! WhatsApp: who gets in, words and buttons both ways, files both ways, and a person who has not written for a day.
 
 use crate::kit::person::acknowledged;
-use crate::kit::whatsapp::{Failure, SIGNATURE, VERIFY_TOKEN, signature};
+use crate::kit::whatsapp::{Failure, Lie, SIGNATURE, VERIFY_TOKEN, signature};
 use crate::kit::{OWNER_CLAIM, World};
 use reqwest::Response;
 use serde_json::{Value, json};
+use std::fs;
 use std::time::Duration;
 
 const ADA: &str = "16505551234";
 const DAY: Duration = Duration::from_hours(24);
+const LESS: Duration = Duration::from_hours(23);
 
 async fn knock(world: &World, signatures: &[&str], body: &str) -> Response {
     let request = world.client.post(world.url("/whatsapp/webhook"));
@@ -200,6 +202,18 @@ async fn words_go_both_ways_once_each_and_are_marked_as_read() {
 }
 
 #[tokio::test]
+async fn someone_without_a_number_is_answered_by_the_id_that_meta_gave_them() {
+    let world = World::start("anthropic/claude-test").await;
+    let scoped = "US.13491208655302741918";
+    let ada = world.contact_of(&world.owner().await, scoped).await;
+    world.anthropic.then_says("Hello, whoever you are.");
+    ada.says("hello").await;
+    let hello = ada.hears("Hello, whoever you are.").await;
+    assert_eq!(hello.to, scoped);
+    world.ends_well();
+}
+
+#[tokio::test]
 async fn a_question_has_buttons_and_a_tap_counts_once() {
     let world = World::start("offline").await;
     let owner = world.owner().await;
@@ -244,7 +258,7 @@ async fn whoever_has_not_written_for_a_day_is_told_once_and_hears_it_all_when_th
     let world = World::start("anthropic/claude-test").await;
     let ada = world.contact_of(&world.owner().await, ADA).await;
     world.anthropic.then_says("The first answer.");
-    ada.says_since("one", DAY + Duration::from_secs(60)).await; // Meta was cut off from us for a day
+    ada.says_since("one", DAY + Duration::from_mins(1)).await; // Meta was cut off from us for a day
     ada.hears("you_have_a_message").await;
     world.runtime.logs("waits for the person to write").await;
     world.runtime.kill().await;
@@ -254,7 +268,7 @@ async fn whoever_has_not_written_for_a_day_is_told_once_and_hears_it_all_when_th
     assert_eq!(ada.times_heard(""), 2, "{:#?}", ada.messages());
 
     world.anthropic.then_says("The second answer.");
-    ada.says_since("two", DAY - Duration::from_secs(600)).await;
+    ada.says_since("two", LESS).await;
     ada.hears("The first answer.").await;
     ada.hears("I am Bernard").await;
     ada.hears("The second answer.").await;
@@ -284,23 +298,46 @@ async fn a_silence_that_meta_tells_of_is_believed_and_never_looped() {
     world.anthropic.then_says("You are welcome.");
     ada.says("thanks").await;
     ada.hears("It is noon.").await;
-    ada.hears("You are welcome.").await;
-    assert_eq!(
-        world.whatsapp.refused(),
-        [131_047],
-        "it was tried in vain more than once"
-    );
+    let welcome = ada.hears("You are welcome.").await;
+    let refused = world.whatsapp.refused();
+    assert_eq!(refused, [131_047], "it was tried in vain more than once");
 
     // The same, told only afterwards: what was lost is said again after their next message, once.
-    ada.got(&hello, "sent", None).await;
-    ada.got(&hello, "failed", Some(131_047)).await;
-    ada.got(&hello, "failed", Some(131_047)).await;
+    ada.got(&welcome, "sent", None).await;
+    ada.got(&welcome, "failed", Some(131_047)).await;
+    ada.got(&welcome, "failed", Some(131_047)).await;
     ada.hears("you_have_a_message").await;
     world.anthropic.then_says("Yes?");
     ada.says("are you there?").await;
-    ada.hears("Hello.").await;
+    ada.hears("You are welcome.").await;
     ada.hears("Yes?").await;
-    assert_eq!(ada.times_heard("Hello."), 2);
+    assert_eq!(ada.times_heard("You are welcome."), 2);
+
+    // Told so late that they have written since: said again at once.
+    ada.got(&hello, "failed", Some(131_047)).await;
+    ada.hears("Hello.").await;
+    assert_eq!(ada.times_heard("you_have_a_message"), 2);
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_question_that_never_arrived_is_asked_again_after_the_next_message() {
+    let world = World::start("offline").await;
+    let owner = world.owner().await;
+    let home = world.machine(&owner, "mac-mini").await;
+    let ada = world.contact_of(&owner, ADA).await;
+    ada.says("run sleep 1").await;
+    let lost = ada.hears("May I run this on").await;
+    ada.got(&lost, "failed", Some(131_047)).await;
+    ada.hears("you_have_a_message").await;
+    ada.says("/status").await;
+    let question = ada.hears("May I run this on").await;
+    ada.taps(&question, "yes").await;
+    home.logs(0, &[": shell.run"]).await;
+    ada.taps(&lost, "yes").await; // it was there after all
+    ada.hears("This button does nothing any more").await;
+    assert_eq!(home.log().matches(": shell.run").count(), 1);
+    assert_eq!(ada.times_heard("May I run this on"), 2);
     world.ends_well();
 }
 
@@ -310,7 +347,7 @@ async fn without_a_template_the_person_is_told_where_else_they_can_be_reached() 
     let owner = world.owner().await;
     let ada = world.contact_of(&owner, ADA).await;
     world.anthropic.then_says("The answer is 42.");
-    ada.says_since("what is the answer?", DAY + Duration::from_secs(60))
+    ada.says_since("what is the answer?", DAY + Duration::from_mins(1))
         .await;
     let told = owner.hears("I have something for you on WhatsApp").await;
     assert!(told.text.contains("The answer is 42."), "{}", told.text);
@@ -365,19 +402,80 @@ async fn files_go_both_ways_whole() {
     let world = World::start("anthropic/claude-test").await;
     let owner = world.owner().await;
     let ada = world.contact_of(&owner, ADA).await;
-    let bytes: Vec<u8> = (0..200_000_u32).map(|n| (n % 251) as u8).collect();
+    let bytes = noise(700_000);
     world.anthropic.then_says("I have it.");
     ada.gives("application/pdf", "lease.pdf", "keep this", &bytes)
         .await;
     ada.hears("I have it.").await;
-    let asked = world
-        .anthropic
-        .requests()
-        .pop()
-        .expect("a request")
-        .to_string();
+    let asked = world.anthropic.requests().pop().expect("a request");
+    let asked = asked.to_string();
     for word in ["lease.pdf", "keep this", "[document]"] {
         assert!(asked.contains(word), "{word} is not in {asked}");
     }
     world.ends_well();
+}
+
+#[tokio::test]
+async fn a_file_that_is_not_what_or_where_it_should_be_is_not_taken_and_its_words_are_heard() {
+    let world = World::start("anthropic/claude-test").await;
+    let ada = world.contact_of(&world.owner().await, ADA).await;
+    for (lie, told) in [
+        (Lie::Elsewhere, "it lies where I may not fetch it"),
+        (Lie::Moved, "the app does not hand it over"),
+        (Lie::OtherBytes, "other bytes came than were announced"),
+        (Lie::Missing, "the app does not hand it over"),
+    ] {
+        let answer = format!("I see: {lie:?}");
+        world.anthropic.then_says(&answer);
+        ada.gives_oddly(lie, "text/plain", "a.txt", "read this", b"hello")
+            .await;
+        ada.hears(&answer).await;
+        let asked = world.anthropic.requests().pop().expect("a request");
+        let said = asked["messages"].as_array().and_then(|said| said.last());
+        let said = said.map(ToString::to_string).unwrap_or_default();
+        let expected = format!("[document; not here: {told}] read this");
+        assert!(said.contains(&expected), "{lie:?}: {said}");
+    }
+    world.ends_well();
+}
+
+#[tokio::test]
+async fn a_file_from_home_is_handed_over_and_then_sent_once() {
+    let world = World::start("offline").await;
+    let owner = world.owner().await;
+    let home = world.machine(&owner, "mac-mini").await;
+    let ada = world.contact_of(&owner, ADA).await;
+    let bytes = noise(2_000_000);
+    let write = |name: &str, bytes: &[u8]| {
+        fs::write(home.playground.join(name), bytes).expect("the file can be written");
+    };
+    write("proof-of-address.pdf", &bytes);
+    world.whatsapp.fails_next(Failure::Code(429, 130_429)); // once handed over, it is handed over again
+    ada.says("send me proof-of-address.pdf").await;
+    let sent = ada.hears("proof-of-address.pdf").await;
+    let hash = hmac_sha256::Hash::hash(&bytes).map(|byte| format!("{byte:02x}"));
+    assert_eq!(
+        (sent.kind.as_str(), sent.file),
+        (
+            "document",
+            Some((hash.concat(), "application/pdf".to_owned()))
+        )
+    );
+    write("all.zip", &noise(1_000));
+    ada.says("send me playground/all.zip").await;
+    ada.hears("takes no files of the type").await;
+    let files = ada.messages();
+    let files = files.iter().filter(|sent| sent.file.is_some());
+    assert_eq!(files.count(), 1);
+    world.ends_well();
+}
+
+/// Bytes without a pattern, the same each time.
+fn noise(size: usize) -> Vec<u8> {
+    let mut state = 0x5EED_u32;
+    let mut next = || {
+        state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        state.to_be_bytes()[0]
+    };
+    (0..size).map(|_| next()).collect()
 }

@@ -7,6 +7,7 @@
 
 pub mod bend;
 pub mod edges;
+pub mod whatsapp;
 pub mod wire;
 
 use bend::{Run, corpus, seeds};
@@ -153,6 +154,12 @@ fn updates() -> Vec<Vec<u8>> {
     all
 }
 
+fn deliveries() -> Vec<Vec<u8>> {
+    let mut all = seeds("tests/fixtures/whatsapp", ".json");
+    all.extend(corpus("whatsapp_delivery"));
+    all
+}
+
 fn streams() -> Vec<Vec<u8>> {
     let mut all = seeds("tests/fixtures/openai", ".sse");
     all.extend(seeds("tests/fixtures/anthropic", ".sse"));
@@ -182,8 +189,21 @@ fn a_link_is_shown_as_it_is_read() {
     run(&corpus("link"), &LINK_WORDS, 2_000).holds("link", wire::link);
 }
 
+/// `UPDATE=1` writes the genuine seeds anew, which change with the protocol.
+fn renewed(target: &str, seeds: &[Vec<u8>]) {
+    if std::env::var_os("UPDATE").is_none() {
+        return;
+    }
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    for (name, seed) in ["hello", "warrant", "receipt"].iter().zip(seeds) {
+        let file = folder.join(target).join(name);
+        std::fs::write(file, seed).expect("the corpus can be written to");
+    }
+}
+
 #[test]
 fn no_bent_token_passes() {
+    renewed("token", &wire::token_seeds());
     let all = corpus("token");
     let held = |token| all.contains(token);
     assert!(
@@ -195,6 +215,7 @@ fn no_bent_token_passes() {
 
 #[test]
 fn a_token_that_passes_is_strict() {
+    renewed("claims", &wire::claims_seeds());
     let all = corpus("claims");
     let held = |claims| all.contains(claims);
     assert!(
@@ -207,6 +228,11 @@ fn a_token_that_passes_is_strict() {
 #[test]
 fn an_update_is_told_in_its_own_words() {
     run(&updates(), &UPDATE_WORDS, 300).holds("telegram_update", edges::telegram_update);
+}
+
+#[test]
+fn a_delivery_is_told_in_its_own_words() {
+    run(&deliveries(), &UPDATE_WORDS, 300).holds("whatsapp_delivery", whatsapp::delivery);
 }
 
 #[test]
@@ -370,6 +396,56 @@ mod broken {
                     let read = String::from_utf8_lossy(body.get().bytes()).into_owned();
                     receive(body)
                         .map_err(|_| bernard::channels::telegram::Garbage::NotAnUpdate(read))
+                },
+                bytes,
+            )
+        });
+    }
+
+    #[test]
+    fn a_decoder_of_deliveries_that_mixes_people_up_is_found() {
+        use bernard::channels::whatsapp::receive;
+
+        let all = deliveries();
+        let run = run(&all, &UPDATE_WORDS, 5);
+        run.finds("a decoder that hears everyone as the first", |bytes| {
+            whatsapp::delivery_by(
+                |body| {
+                    let mut heard = receive(body)?;
+                    let mut changed = heard.inbound.iter_mut().map(|it| &mut it.sender);
+                    if let Some(sender) = changed.next() {
+                        sender.push('1');
+                    }
+                    Ok(heard)
+                },
+                bytes,
+            )
+        });
+        run.finds(
+            "a decoder that takes what was passed on for their own",
+            |bytes| {
+                whatsapp::delivery_by(
+                    |body| {
+                        let mut heard = receive(body)?;
+                        for inbound in &mut heard.inbound {
+                            if let Deed::Wrote { forwarded, .. } = &mut inbound.deed {
+                                *forwarded = false;
+                            }
+                        }
+                        Ok(heard)
+                    },
+                    bytes,
+                )
+            },
+        );
+        run.finds("a decoder that tells a failure as a success", |bytes| {
+            whatsapp::delivery_by(
+                |body| {
+                    let mut heard = receive(body)?;
+                    for fate in &mut heard.fates {
+                        fate.arrival = bernard::channels::Arrival::Read;
+                    }
+                    Ok(heard)
                 },
                 bytes,
             )

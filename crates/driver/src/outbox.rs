@@ -23,6 +23,9 @@ const TICK_MILLIS: Millis = 500;
 /// Sent after a text whose fate is not known.
 pub const DOUBT: &str = "The line broke while I was sending you a message, and I do not know whether it arrived. If you do not see it above, ask me again.";
 
+/// What is noted of a parcel that is held until the person writes again.
+const SILENCED: &str = "silenced";
+
 /// What begins the name of such a notice.
 const DOUBT_PREFIX: &str = "doubt-";
 
@@ -74,6 +77,11 @@ pub enum Answer {
     RetryAfter(u64),
     /// It has clearly not taken it, and may later.
     NotTaken(String),
+    /// It takes nothing before the person has written again, see [`Driver::heard_from`]; looked at again at that time.
+    Silenced {
+        /// When that is.
+        until: Millis,
+    },
     /// It will never take it.
     Refused(String),
     /// It may or may not have taken it.
@@ -196,6 +204,10 @@ impl<R: Rows> Driver<R> {
                 (SendingState::Refused, Some(reason), 0)
             }
             Answer::RetryAfter(seconds) => (SendingState::Held, None, seconds),
+            Answer::Silenced { until } => {
+                let wait = u64::try_from((until - now) / 1000).unwrap_or(0);
+                (SendingState::Held, Some(SILENCED.to_owned()), wait)
+            }
             Answer::NotTaken(_) => (SendingState::Held, None, backoff(attempts, roll)),
         };
         let wait = Millis::try_from(wait).unwrap_or(Millis::MAX / 2000) * 1000;
@@ -215,6 +227,37 @@ impl<R: Rows> Driver<R> {
             }
             Ok(wait)
         })
+    }
+
+    /// The person has written: what was held until then is due, and is tried for as long as anything that is sent for the first time.
+    pub fn heard_from(&self, conversation: &str, now: Millis) -> Result<Vec<Act>, R::Error> {
+        let Ok((_, machine)) = load(self.rows(), conversation) else {
+            return Ok(vec![]); // what cannot be read is put out of the way when the message is handled
+        };
+        let names: Vec<String> = to_say(&machine)
+            .flat_map(|(say, _)| [format!("{say}#"), format!("{say}:again#")])
+            .collect();
+        let held = self.rows().held()?.into_iter();
+        let silenced: Vec<Sending> = held
+            .filter(|sending| sending.provider.as_deref() == Some(SILENCED))
+            .filter(|sending| names.iter().any(|name| sending.id.starts_with(name)))
+            .collect();
+        if silenced.is_empty() {
+            return Ok(vec![]);
+        }
+        self.rows().transaction(|rows| {
+            for sending in &silenced {
+                rows.put_sending(&Sending {
+                    provider: None,
+                    next_at: now,
+                    since: now,
+                    ..sending.clone()
+                })?;
+            }
+            Ok(())
+        })?;
+        let conversation = conversation.to_owned();
+        Ok(self.begin([Act::Send { conversation }]))
     }
 
     /// A page shows it; `put` adds it to what pages show, in the same transaction.

@@ -8,7 +8,8 @@
 //!    keeps a result until [`ToBridge::Acknowledged`]. A file travels before the result that names it, in binary [`chunk`]s;
 //!    one that a call shall save on the machine comes when the bridge asks for it ([`ToWorker::Want`]).
 //! 5. **Silence**: the bridge sends the text [`PING`] and the Worker's runtime answers [`PONG`] without waking anyone. A bridge that has
-//!    heard nothing for [`LEASE_SECONDS`] is no longer ready to act: it hangs up and dials again.
+//!    heard nothing for [`LEASE_SECONDS`] is no longer ready to act: it hangs up and dials again. One whose ping stays unanswered for eight
+//!    seconds, on a line with nothing else to carry, does so too.
 //!
 //! Frames are JSON, one enum each way. Names and shapes live here without any feature; keys and signatures need `signatures`.
 

@@ -117,122 +117,73 @@ mod tests {
     }
 
     #[test]
-    fn every_answer_means_one_thing() {
-        let text = str::to_owned;
+    fn every_code_means_one_thing() {
+        let why = |code: i64| format!("why ({code})");
         let token = |code| {
-            Answer::Broken(format!(
-                "WHATSAPP_ACCESS_TOKEN is not accepted: why ({code})"
-            ))
+            let why = why(code);
+            Answer::Broken(format!("WHATSAPP_ACCESS_TOKEN is not accepted: {why}"))
         };
-        let sent = r#"{"messaging_product":"whatsapp","contacts":[{"input":"1","wa_id":"1"}],"messages":[{"id":"wamid.A"}]}"#;
-        let bare = json!({"error": {"message": "Error validating access token", "type": "OAuthException", "code": 190}});
-        let table = [
-            (
-                200,
-                text(sent),
-                Answer::Ok {
-                    message_id: Some(text("wamid.A")),
-                },
-            ),
-            (
-                200,
-                text(r#"{"success":true}"#),
-                Answer::Ok { message_id: None },
-            ),
-            (
-                200,
-                text(r#"{"id":"4490709327384033"}"#),
-                Answer::Ok {
-                    message_id: Some(text("4490709327384033")),
-                },
-            ),
-            (
-                400,
-                error(131_047, "why"),
-                Answer::Silenced(text("why (131047)")),
-            ),
-            (400, error(131_056, "why"), Answer::RetryAfter(6)),
-            (400, error(130_429, "why"), Answer::RetryAfter(5)),
-            (400, error(80_007, "why"), Answer::RetryAfter(600)),
-            (400, error(4, "why"), Answer::RetryAfter(600)),
-            (
-                400,
-                error(131_026, "why"),
-                Answer::Blocked(text("why (131026)")),
-            ),
-            (401, error(190, "why"), token(190)),
-            (
-                401,
-                bare.to_string(),
-                Answer::Broken(text(
-                    "WHATSAPP_ACCESS_TOKEN is not accepted: Error validating access token (190)",
-                )),
-            ),
-            (403, error(10, "why"), token(10)),
-            (403, error(200, "why"), token(200)),
-            (
-                500,
-                error(131_000, "why"),
-                Answer::Broken(text("why (131000)")),
-            ),
-            (
-                503,
-                error(131_016, "why"),
-                Answer::Broken(text("why (131016)")),
-            ),
-            (
-                503,
-                error(999_999, "why"),
-                Answer::Broken(text("why (999999)")),
-            ),
-            (429, error(999_999, "why"), Answer::RetryAfter(5)),
-            (
-                400,
-                error(100, "why\nnot"),
-                Answer::Refused(text("why not (100)")),
-            ),
-            (
-                400,
-                error(131_009, "why"),
-                Answer::Refused(text("why (131009)")),
-            ),
-            (
-                404,
-                error(132_001, "why"),
-                Answer::Refused(text("why (132001)")),
-            ),
-            (403, error(368, "why"), Answer::Refused(text("why (368)"))),
-            (
-                413,
-                text("<html>"),
-                Answer::Refused(text("status 413 without WhatsApp's answer")),
-            ),
-            (
-                200,
-                text("{}"),
-                Answer::Unclear(text("status 200 without WhatsApp's answer")),
-            ),
-            (
-                502,
-                text("<html>"),
-                Answer::Unclear(text("status 502 without WhatsApp's answer")),
-            ),
-            (
-                302,
-                String::new(),
-                Answer::Unclear(text("status 302 without WhatsApp's answer")),
-            ),
-        ];
-        for (status, body, expected) in table {
-            assert_eq!(
-                answer(status, &HeaderMap::new(), body.as_bytes()),
-                expected,
-                "{status} {body}"
-            );
+        for (status, code, expected) in [
+            (400, 131_047, Answer::Silenced(why(131_047))),
+            (400, 131_056, Answer::RetryAfter(6)),
+            (400, 130_429, Answer::RetryAfter(5)),
+            (400, 80_007, Answer::RetryAfter(600)),
+            (400, 4, Answer::RetryAfter(600)),
+            (400, 131_026, Answer::Blocked(why(131_026))),
+            (401, 0, token(0)),
+            (401, 190, token(190)),
+            (403, 10, token(10)),
+            (403, 200, token(200)),
+            (500, 131_000, Answer::Broken(why(131_000))),
+            (503, 131_016, Answer::Broken(why(131_016))),
+            (503, 999_999, Answer::Broken(why(999_999))),
+            (429, 999_999, Answer::RetryAfter(5)),
+            (400, 100, Answer::Refused(why(100))),
+            (400, 131_009, Answer::Refused(why(131_009))),
+            (404, 132_001, Answer::Refused(why(132_001))),
+            (403, 368, Answer::Refused(why(368))),
+        ] {
+            let body = error(code, "why");
+            let answer = answer(status, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(answer, expected, "{status} {code}");
         }
+    }
+
+    #[test]
+    fn a_success_has_a_name_and_what_is_not_in_metas_words_is_told_as_that() {
+        let done = |id: Option<&str>| Answer::Ok {
+            message_id: id.map(str::to_owned),
+        };
+        let text = str::to_owned;
+        let sent = r#"{"messaging_product":"whatsapp","contacts":[{"input":"1","wa_id":"1"}],"messages":[{"id":"wamid.A"}]}"#;
+        let bare = r#"{"error":{"message":"Error validating\naccess token","type":"OAuthException","code":190}}"#;
+        let told = "WHATSAPP_ACCESS_TOKEN is not accepted: Error validating access token (190)";
+        let strange = |status| format!("status {status} without WhatsApp's answer");
+        for (status, body, expected) in [
+            (200, sent, done(Some("wamid.A"))),
+            (200, r#"{"success":true}"#, done(None)),
+            (
+                200,
+                r#"{"id":"4490709327384033"}"#,
+                done(Some("4490709327384033")),
+            ),
+            (401, bare, Answer::Broken(text(told))),
+            (413, "<html>", Answer::Refused(strange(413))),
+            (200, "{}", Answer::Unclear(strange(200))),
+            (200, r#"{"success":false}"#, Answer::Unclear(strange(200))),
+            (502, "<html>", Answer::Unclear(strange(502))),
+            (302, "", Answer::Unclear(strange(302))),
+        ] {
+            let answer = answer(status, &HeaderMap::new(), body.as_bytes());
+            assert_eq!(answer, expected, "{status} {body}");
+        }
+    }
+
+    #[test]
+    fn a_wait_that_is_told_is_kept() {
         let mut headers = HeaderMap::new();
         headers.insert(header::RETRY_AFTER, HeaderValue::from_static("8"));
-        for body in [error(130_429, "why"), text("slow down")] {
+        for body in [error(130_429, "why"), "slow down".to_owned()] {
             assert_eq!(
                 answer(429, &headers, body.as_bytes()),
                 Answer::RetryAfter(8)

@@ -60,7 +60,7 @@ impl Console {
     }
 
     /// Waits until the Worker has ended this browser's session, and sees that a new socket is refused.
-    pub(crate) async fn is_signed_out(mut self) {
+    pub(crate) async fn sees_its_end(mut self) {
         let end = async {
             while let Some(Ok(frame)) = self.socket.next().await {
                 if let Message::Close(why) = frame {
@@ -147,7 +147,8 @@ impl Console {
                 pieces.into_iter().map(Ok::<_, std::io::Error>),
             ))
         };
-        let coded: String = name.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let code = |coded: String, byte: u8| coded + &format!("%{byte:02X}");
+        let coded = name.bytes().fold(String::new(), code);
         let request = self.post_of_file(&self.worker).header("x-file-name", coded);
         let request = request.header(CONTENT_TYPE, "application/pdf").body(body);
         let answer = timeout(PATIENCE, request.send()).await;

@@ -445,7 +445,7 @@ fn files_below(folder: &Path) -> Vec<PathBuf> {
 /// A file's SHA-256, in hexadecimal.
 fn files_sha256(bytes: &[u8]) -> String {
     let hash = hmac_sha256::Hash::hash(bytes);
-    hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.map(|byte| format!("{byte:02x}")).concat()
 }
 
 fn contains(haystack: &[u8], needle: &[u8]) -> bool {

@@ -170,9 +170,7 @@ impl<'w> Person<'w> {
     /// All that this person was ever sent, edits left out.
     pub(crate) fn messages(&self) -> Vec<Deed> {
         let mut deeds = self.world.telegram.deeds();
-        deeds.retain(|deed| {
-            deed.chat == self.id && matches!(deed.method.as_str(), "sendMessage" | "sendDocument")
-        });
+        deeds.retain(|deed| deed.chat == self.id && is_spoken(deed));
         deeds
     }
 

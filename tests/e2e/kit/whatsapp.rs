@@ -93,9 +93,24 @@ struct Log {
     known: HashSet<String>,
     /// Files that Bernard has handed over: media type and hash.
     uploads: HashMap<String, (String, String, usize)>,
-    /// Files that people have sent: media type and bytes.
-    media: HashMap<String, (String, Vec<u8>)>,
+    /// Files that people have sent: media type, bytes, and what is odd about them.
+    media: HashMap<String, (String, Vec<u8>, Lie)>,
     last_id: usize,
+}
+
+/// What is odd about a file that somebody sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lie {
+    /// Nothing.
+    None,
+    /// It lies with somebody else.
+    Elsewhere,
+    /// Its address leads on to somebody else.
+    Moved,
+    /// Other bytes come than were announced.
+    OtherBytes,
+    /// It is gone.
+    Missing,
 }
 
 /// Meta's refusal: a status, a code and the details.
@@ -652,23 +667,40 @@ async fn upload(shared: &Shared, request: Request<Body>) -> Result<Response, Ref
 fn found(shared: &Shared, path: &str, request: &Request) -> Result<Response, Refusal> {
     let mut log = shared.log();
     let id = path.rsplit('/').next().unwrap_or_default();
-    let Some((mime, bytes)) = log.media.get(id).cloned() else {
+    let Some((mime, mut bytes, lie)) = log.media.get(id).cloned() else {
         log.offends(format_args!("GET {path}"));
         return Err(bad("no such media"));
     };
+    if path.starts_with("/stolen/") || lie == Lie::Missing {
+        if lie != Lie::Missing {
+            log.offends("the token went where a redirect led");
+        }
+        return Err(Refusal(404, 100, "gone".into()));
+    }
+    let host = request.headers().get(header::HOST);
+    let host = host.and_then(|host| host.to_str().ok()).unwrap_or_default();
+    let sha256 = files_sha256(&bytes);
     if path.starts_with("/lookaside/") {
+        if lie == Lie::Moved {
+            let place = format!("http://{host}/stolen/{id}");
+            return Ok((StatusCode::FOUND, [(header::LOCATION, place)]).into_response());
+        }
+        if lie == Lie::OtherBytes {
+            bytes.push(b'!');
+        }
         return Ok(([(header::CONTENT_TYPE, mime)], bytes).into_response());
     }
     if request.uri().query() != Some(&format!("phone_number_id={NUMBER}")) {
         log.offends(format_args!("{:?}", request.uri().query()));
     }
-    let host = request
-        .headers()
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok());
-    let url = format!("http://{}/lookaside/{id}", host.unwrap_or_default());
+    let url = match lie {
+        Lie::Elsewhere => format!("http://lookaside.fbsbx.com.evil.example/{id}"),
+        Lie::None | Lie::Moved | Lie::OtherBytes | Lie::Missing => {
+            format!("http://{host}/lookaside/{id}")
+        }
+    };
     let place = json!({
-        "messaging_product": "whatsapp", "url": url, "mime_type": mime, "sha256": files_sha256(&bytes),
+        "messaging_product": "whatsapp", "url": url, "mime_type": mime, "sha256": sha256,
         "file_size": bytes.len().to_string(), "id": id,
     });
     Ok(axum::Json(place).into_response())
@@ -739,12 +771,25 @@ impl<'w> Contact<'w> {
 
     /// Sends a file.
     pub(crate) async fn gives(&self, mime: &str, name: &str, caption: &str, bytes: &[u8]) {
+        self.gives_oddly(Lie::None, mime, name, caption, bytes)
+            .await;
+    }
+
+    /// Sends a file about which something is odd.
+    pub(crate) async fn gives_oddly(
+        &self,
+        lie: Lie,
+        mime: &str,
+        name: &str,
+        caption: &str,
+        bytes: &[u8],
+    ) {
         let id = {
             let mut log = self.world.whatsapp.shared.log();
             log.last_id += 1;
             let id = (1_003_383_000_000 + log.last_id).to_string();
             log.media
-                .insert(id.clone(), (mime.to_owned(), bytes.to_vec()));
+                .insert(id.clone(), (mime.to_owned(), bytes.to_vec(), lie));
             id
         };
         let media = json!({"caption": caption, "filename": name, "mime_type": mime, "sha256": files_sha256(bytes), "id": id});
@@ -770,8 +815,16 @@ impl<'w> Contact<'w> {
         let id = format!("wamid.HBgLTHEIRS{:06}==", log.last_id);
         log.known.insert(id.clone());
         log.silent.remove(&self.number);
-        let message = json!({"from": self.number, "id": id, "timestamp": seconds(ago), "type": kind, kind: content});
-        let contacts = json!([{"profile": {"name": "Ada"}, "wa_id": self.number}]);
+        let mut message = json!({"id": id, "timestamp": seconds(ago), "type": kind, kind: content});
+        let mut contact = json!({"profile": {"name": "Ada"}});
+        let (from, known) = if self.number.contains('.') {
+            ("from_user_id", "user_id") // a number that its owner keeps to themselves
+        } else {
+            ("from", "wa_id")
+        };
+        message[from] = json!(self.number);
+        contact[known] = json!(self.number);
+        let contacts = json!([contact]);
         delivery(
             &json!({"messaging_product": "whatsapp", "metadata": metadata(), "contacts": contacts, "messages": [message]}),
         )
@@ -841,8 +894,7 @@ fn metadata() -> Value {
 
 /// So long ago, in seconds since 1970, as text.
 fn seconds(ago: Duration) -> String {
-    let now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .expect("after 1970");
-    (now - ago).as_secs().to_string()
+    let since = SystemTime::now().checked_sub(ago);
+    let since = since.and_then(|since| since.duration_since(UNIX_EPOCH).ok());
+    since.expect("after 1970").as_secs().to_string()
 }

@@ -147,6 +147,10 @@ impl Channel {
             12..20 => (false, Answer::NotTaken("busy".into())),
             20..24 => (false, Answer::RetryAfter(chance.pick(&[1, 4, 30, 2_000]))),
             24..27 => (false, Answer::Refused("blocked".into())),
+            27..30 => {
+                let until = self.weather.now() + chance.pick(&[5_000, 60_000, 1_800_000]);
+                (false, Answer::Silenced { until })
+            }
             _ => (
                 true,
                 Answer::Taken {
@@ -179,7 +183,9 @@ impl Channel {
         if let Some(post) = self.posts.get_mut(&parcel.id()) {
             post.standing = match answer {
                 Answer::Taken { .. } => Standing::Taken,
-                Answer::RetryAfter(_) | Answer::NotTaken(_) => Standing::Clear,
+                Answer::RetryAfter(_) | Answer::NotTaken(_) | Answer::Silenced { .. } => {
+                    Standing::Clear
+                }
                 Answer::Refused(_) => Standing::Refused,
                 Answer::Unclear(_) => Standing::Doubt,
             };

@@ -278,7 +278,11 @@ impl Home {
                 let stopped = self.tasks.iter_mut().filter(|task| task.order.call == call);
                 stopped.for_each(|task| task.stopped = true);
             }
-            Action::Credit { .. } | Action::Ask(_) | Action::Wait { .. } => {}
+            Action::Credit { .. }
+            | Action::Pass(..)
+            | Action::Go(_)
+            | Action::Ask(_)
+            | Action::Wait { .. } => {}
             Action::HangUp(reason) => {
                 self.weather
                     .broken(|| format!("the bridge hangs up on its own Worker: {reason}"));

@@ -196,6 +196,13 @@ impl World {
         if !self.wake() {
             return false;
         }
+        let heard = self
+            .instance
+            .as_ref()
+            .map(|instance| instance.driver.heard_from(&delivery.conversation, now));
+        if !self.follow(heard) {
+            return false;
+        }
         let taken = self
             .instance
             .as_ref()
@@ -433,6 +440,7 @@ impl World {
                 let message = Message {
                     text,
                     quoted: None,
+                    attachments: Vec::new(),
                     trust: Trust::Owner,
                     at: now,
                 };

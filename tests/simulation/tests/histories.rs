@@ -42,6 +42,10 @@ const ONCE_BROKEN: &[(u64, &str)] = &[
         38085,
         "an act that was begun before an error counted as under way for ever",
     ),
+    (
+        1256,
+        "a message was never acknowledged, since its conversation could not be read",
+    ),
 ];
 
 fn number(name: &str) -> Option<u64> {

@@ -6,11 +6,12 @@
 pub mod bot;
 pub mod desk;
 pub mod notify;
+pub mod rule;
 pub mod terminal;
 
 use crate::calls::News;
-use crate::home::Pairing;
-use crate::policy::{Policy, argv_of};
+use crate::home::{Home, Pairing};
+use crate::policy::{Ground, Policy, argv_of};
 use crate::processes::Processes;
 use protocol::call::ToolCall;
 use protocol::key::{BadKey, random_text, sha256_hex};
@@ -18,6 +19,7 @@ use protocol::token::call_hash;
 use serde::Serialize;
 use serde_json::{Value, json};
 use std::fmt::Write;
+use std::time::Duration;
 
 /// The longest text that is shown whole; of a longer one, its beginning, its end, its length and its SHA-256.
 const SHOWN_WHOLE: usize = 2_000;
@@ -57,6 +59,33 @@ pub struct Held {
     pub answer: Option<Answer>,
 }
 
+/// How a question is put into words.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Words {
+    /// Asked for a yes.
+    pub yes: &'static str,
+    /// Asked whether a no is meant.
+    pub no: &'static str,
+    /// A yes was taken.
+    pub said_yes: &'static str,
+    /// A no was taken.
+    pub said_no: &'static str,
+}
+
+const RUN: Words = Words {
+    yes: "Run this?",
+    no: "Refuse this?",
+    said_yes: "It runs.",
+    said_no: "It does not run.",
+};
+
+const RULE: Words = Words {
+    yes: "Write this rule into policy.toml?",
+    no: "Refuse this rule?",
+    said_yes: "The rule is made.",
+    said_no: "No rule is made.",
+};
+
 /// What an owner has said, once and for all.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Answer {
@@ -88,6 +117,8 @@ pub enum Ruling {
 /// What judges a call that waits, as it is at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct Scene<'a> {
+    /// Where the policy lies.
+    pub home: &'a Home,
     /// The policy in force.
     pub policy: &'a Policy,
     /// Which machine this is.
@@ -102,14 +133,32 @@ impl Scene<'_> {
     /// The news that a call is ordered: one that needs a yes at home comes with the question.
     pub fn ordered(&self, call: ToolCall) -> News {
         let command = self.command(&call);
-        if self.policy.wants_home(&call, command.as_deref()).is_none() {
-            return News::Ordered(call);
-        }
-        match Held::new(call.clone(), self) {
-            Ok(held) => News::Held(Box::new(held)),
+        let wants = self.policy.wants_home(&call, command.as_deref());
+        self.asked(call, wants).unwrap_or_else(News::Ordered)
+    }
+
+    /// The same for a call about which the chat has asked nobody.
+    pub fn unasked(&self, call: ToolCall) -> News {
+        let command = self.command(&call);
+        let wants = self.policy.wants_home_unasked(&call, command.as_deref());
+        self.asked(call, wants).unwrap_or_else(News::Unasked)
+    }
+
+    /// A call with its question; the call alone, where there is none to ask. Then nothing is run that would need the yes.
+    fn asked(&self, call: ToolCall, wants: Option<Ground>) -> Result<News, ToolCall> {
+        let question = match (rule::is_wish(&call), wants) {
+            (true, _) => match rule::look(self.home, self.policy, &call) {
+                Ok(change) => Held::about_rule(call.clone(), &change, self),
+                Err(_) => return Err(call), // whoever runs it says why
+            },
+            (false, Some(ground)) => Held::new(call.clone(), &ground, self),
+            (false, None) => return Err(call),
+        };
+        match question {
+            Ok(held) => Ok(News::Held(Box::new(held))),
             Err(error) => {
                 tracing::error!("no question can be made: {error}");
-                News::Ordered(call) // without a question there is no yes: it is denied
+                Err(call)
             }
         }
     }
@@ -125,10 +174,14 @@ impl Scene<'_> {
 
     /// What becomes of a call that waits, if anything yet.
     pub fn ruling(&self, held: &Held) -> Option<Ruling> {
+        let end = if held.is_wish() {
+            "no rule was made" // the person reads it, not the model
+        } else {
+            "do not try again unless the person asks for it anew"
+        };
         let refuse = |why: &str| {
-            Some(Ruling::Refuse {
-                reason: format!("{why}; do not try again unless the person asks for it anew"),
-            })
+            let reason = format!("{why}; {end}");
+            Some(Ruling::Refuse { reason })
         };
         if self.now >= held.expires_at {
             return refuse("nobody at home said yes in time");
@@ -144,7 +197,7 @@ impl Scene<'_> {
             return refuse("the program that it was for is no longer there");
         }
         if !is_same_law {
-            return self.anew(held);
+            return Some(self.anew(held));
         }
         held.answer.as_ref()?;
         let yes = Some(self.policy.sha256.clone());
@@ -152,20 +205,13 @@ impl Scene<'_> {
     }
 
     /// The policy has changed since the question was asked: an answer to it says nothing any more.
-    fn anew(&self, held: &Held) -> Option<Ruling> {
-        if self
-            .policy
-            .wants_home(&held.call, held.command.as_deref())
-            .is_none()
-        {
-            return Some(Ruling::Run { yes: None }); // it runs, or is denied, like any other
-        }
-        match Held::new(held.call.clone(), self) {
-            Ok(again) => Some(Ruling::Ask(Box::new(again))),
-            Err(error) => {
-                tracing::error!("no question can be made: {error}");
-                None
-            }
+    fn anew(&self, held: &Held) -> Ruling {
+        let command = held.command.as_deref();
+        // Whether the chat was asked is known no more, and counted for a question that is not open any more.
+        let wants = self.policy.wants_home_unasked(&held.call, command);
+        match self.asked(held.call.clone(), wants) {
+            Ok(News::Held(again)) => Ruling::Ask(again),
+            Ok(_) | Err(_) => Ruling::Run { yes: None }, // it runs, or is denied, like any other
         }
     }
 
@@ -185,7 +231,12 @@ impl Scene<'_> {
 
 /// The news that a call which waits never runs.
 pub fn refused(held: Held, why: &str) -> News {
-    let reason = format!("{why}; it was not run");
+    let what = if held.is_wish() {
+        "no rule was made"
+    } else {
+        "it was not run"
+    };
+    let reason = format!("{why}; {what}");
     news(held, Ruling::Refuse { reason })
 }
 
@@ -198,36 +249,54 @@ fn news(held: Held, ruling: Ruling) -> News {
 }
 
 impl Held {
-    /// A question about a call, open for as long as the policy says.
-    pub fn new(call: ToolCall, scene: &Scene<'_>) -> Result<Self, BadKey> {
-        let Scene {
-            policy,
-            pairing,
-            now,
-            ..
-        } = *scene;
+    /// A question about a call that needs a yes because of this rule, open for as long as the policy says.
+    pub fn new(call: ToolCall, ground: &Ground, scene: &Scene<'_>) -> Result<Self, BadKey> {
         let command = scene.command(&call);
-        let open = i64::try_from(policy.approvals.as_millis()).unwrap_or(0);
-        let why = policy
-            .wants_home(&call, command.as_deref())
-            .map(|ground| ground.to_string())
-            .unwrap_or_default();
+        let shown = shown(&call, command.as_deref(), scene.policy, &scene.pairing.name);
+        let open = scene.policy.approvals;
+        Self::opened(call, command, (shown, ground.to_string()), open, scene)
+    }
+
+    /// A question about a rule that is wished for.
+    fn about_rule(
+        call: ToolCall,
+        change: &rule::Change,
+        scene: &Scene<'_>,
+    ) -> Result<Self, BadKey> {
+        let shown = change.shown(&scene.pairing.name);
+        let open = scene.policy.approvals.min(rule::OPEN);
+        Self::opened(call, None, (shown, rule::WHY.to_owned()), open, scene)
+    }
+
+    fn opened(
+        call: ToolCall,
+        command: Option<Vec<String>>,
+        (shown, why): (String, String),
+        open: Duration,
+        scene: &Scene<'_>,
+    ) -> Result<Self, BadKey> {
+        let open = i64::try_from(open.as_millis()).unwrap_or(0);
         let mut held = Self {
             id: question_id()?,
             call_sha256: call_hash(&call.tool, &call.arguments),
-            machine: pairing.name.clone(),
-            shown: shown(&call, command.as_deref(), policy, &pairing.name),
+            machine: scene.pairing.name.clone(),
+            shown,
             why,
-            policy_sha256: policy.sha256.clone(),
+            policy_sha256: scene.policy.sha256.clone(),
             digest: String::new(),
-            opened_at: now,
-            expires_at: now + open,
+            opened_at: scene.now,
+            expires_at: scene.now + open,
             answer: None,
             command,
             call,
         };
         held.digest = held.computed(scene);
         Ok(held)
+    }
+
+    /// Whether it is about a rule that is wished for, and not about something that would run.
+    pub fn is_wish(&self) -> bool {
+        rule::is_wish(&self.call)
     }
 
     /// The digest that it must have to be run by this machine under this policy.
@@ -247,6 +316,11 @@ impl Held {
             self.expires_at
         ]);
         sha256_hex(bound.to_string().as_bytes())
+    }
+
+    /// What is asked, and what has come of a yes and of a no.
+    pub fn words(&self) -> &'static Words {
+        if self.is_wish() { &RULE } else { &RUN }
     }
 
     /// Whether what is shown leaves out some of what would run, so that a yes to it would be one to something unseen.
@@ -399,7 +473,6 @@ fn hides(c: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::home::Home;
     use protocol::call::{CallId, ToolName};
     use tempfile::TempDir;
 
@@ -407,6 +480,7 @@ mod tests {
 
     struct World {
         _folder: TempDir,
+        home: Home,
         policy: Policy,
         pairing: Pairing,
         processes: Processes,
@@ -431,12 +505,14 @@ mod tests {
                     bridge: "b1".into(),
                 },
                 processes: Processes::open(&home).unwrap(),
+                home,
                 _folder: folder,
             }
         }
 
         fn at(&self, now: i64) -> Scene<'_> {
             Scene {
+                home: &self.home,
                 policy: &self.policy,
                 pairing: &self.pairing,
                 processes: &self.processes,
@@ -456,7 +532,8 @@ mod tests {
                 by: "test".into(),
                 at: NOW,
             });
-            let held = Held::new(call, &self.at(NOW)).unwrap();
+            let ground = self.policy.wants_home(&call, None).unwrap();
+            let held = Held::new(call, &ground, &self.at(NOW)).unwrap();
             Held { answer, ..held }
         }
     }

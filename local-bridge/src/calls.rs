@@ -1,6 +1,7 @@
 //! Which calls run: news in, actions out. Holds no keys, no tokens, no sockets; what must outlast a crash goes to its [`Records`] first.
 
 use crate::approve::{Held, Ruling};
+use crate::intake::Inflow;
 use crate::journal::{Ended, Known, Records};
 use protocol::call::{CallId, Outcome, ToolCall, ToolName};
 use protocol::token::call_hash;
@@ -20,6 +21,9 @@ const MAX_QUEUED: usize = 64;
 /// How many calls may wait for a yes at home; a person who is asked more often than that no longer reads.
 const MAX_HELD: usize = 16;
 
+/// How many of them may be wishes for rules: what is wished for so often is no longer thought about.
+const MAX_WISHES: usize = 8;
+
 /// How many new questions an hour may bring, however fast the ones before are answered or called off.
 const MAX_ASKED: usize = 30;
 
@@ -34,6 +38,9 @@ const FRAME_OVERHEAD: usize = 4 * 1024;
 
 /// The tool whose bytes travel beside its result, within one connection.
 const SEND: &str = "files.send";
+
+/// The tool that receives a file, within one connection, before it begins.
+const SAVE: &str = "files.save";
 
 /// The calls of one machine, across all its connections.
 #[derive(Debug)]
@@ -62,6 +69,8 @@ pub struct Order {
     pub tool: ToolName,
     /// Its arguments, as yet unchecked against the tool's own type.
     pub arguments: Value,
+    /// Whether the person has said yes to it in the chat; the Worker's word for it.
+    pub asked: bool,
     /// SHA-256 of the policy under which its owner has said yes to it at home; nothing where nobody was asked there.
     pub yes: Option<String>,
 }
@@ -73,6 +82,8 @@ pub enum News {
     Welcomed,
     /// The Worker orders a call.
     Ordered(ToolCall),
+    /// The Worker orders a call about which it has asked nobody.
+    Unasked(ToolCall),
     /// The Worker orders a call that needs a yes at home.
     Held(Box<Held>),
     /// What becomes of a call that waits for a yes at home is decided, by the question of this digest.
@@ -96,6 +107,15 @@ pub enum News {
         /// The offset up to which its bytes may travel.
         until: u64,
     },
+    /// The Worker sends something of a file for a call.
+    Comes(CallId, Inflow),
+    /// A run has all that it needs from the Worker; it has changed nothing yet.
+    Received {
+        /// The call.
+        call: CallId,
+        /// Which run of it.
+        attempt: u64,
+    },
     /// A call's run has ended.
     Ended {
         /// The call.
@@ -117,7 +137,7 @@ pub enum Action {
     /// Tell the Worker how a call ended, with a receipt.
     Report(Ended),
     /// Tell the owner that a call waits for a yes at home.
-    Ask(ToolName),
+    Ask(Box<Held>),
     /// Tell the Worker that a call waits for a yes at home.
     Wait {
         /// The call.
@@ -138,6 +158,10 @@ pub enum Action {
         /// The offset.
         until: u64,
     },
+    /// Something of a file that a call receives.
+    Pass(CallId, Inflow),
+    /// A call that has received its file may make its change.
+    Go(CallId),
     /// The Worker broke the rules: close the connection. Nothing else follows.
     HangUp(String),
 }
@@ -147,6 +171,8 @@ pub enum Action {
 struct Asked {
     call: ToolCall,
     sha256: String,
+    /// Whether the chat has asked about it.
+    in_chat: bool,
     /// The question that goes with it, or what its answer was worth.
     home: Home,
 }
@@ -171,6 +197,8 @@ struct Unnoted {
 struct Running {
     attempt: u64,
     tool: ToolName,
+    /// The hash of a call that is still receiving: it has changed nothing, and nothing of it is recorded.
+    receives: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -212,6 +240,7 @@ impl<J: Records> Calls<J> {
         match news {
             News::Welcomed => self.welcomed(now),
             News::Ordered(call) => self.ordered(Asked::new(call), now),
+            News::Unasked(call) => self.ordered(Asked::unasked(call), now),
             News::Held(held) => self.ordered(Asked::wanting(held), now),
             News::Ruled {
                 call,
@@ -223,6 +252,8 @@ impl<J: Records> Calls<J> {
                 Ok(vec![])
             }
             News::Credit { call, until } => Ok(vec![Action::Credit { call, until }]),
+            News::Comes(call, inflow) => Ok(vec![Action::Pass(call, inflow)]),
+            News::Received { call, attempt } => self.received(&call, attempt),
             News::Ended {
                 call,
                 attempt,
@@ -284,6 +315,7 @@ impl<J: Records> Calls<J> {
             None => self
                 .waiting(&asked.call.id)
                 .map(|at| self.queue[at].sha256.clone())
+                .or_else(|| self.running.get(&asked.call.id)?.receives.clone())
                 .or(held.as_ref().map(|held| held.call_sha256.clone())),
         };
         match before {
@@ -320,11 +352,8 @@ impl<J: Records> Calls<J> {
             return self.cancel(&asked, now);
         }
         if let Home::Wanted(held) = &asked.home {
-            if self.held()?.len() >= MAX_HELD {
-                let full = Outcome::failed(
-                    "too many calls wait for a yes at home on this machine; they have to be answered first",
-                );
-                return self.end_unrun(&asked, &full, now);
+            if let Some(full) = self.no_room(held)? {
+                return self.end_unrun(&asked, &Outcome::failed(full), now);
             }
             if !self.may_ask(now) {
                 let often = Outcome::failed(
@@ -342,6 +371,30 @@ impl<J: Records> Calls<J> {
         }
         self.queue.push_back(asked);
         self.start_next()
+    }
+
+    /// Why a question cannot be taken on beside those that lie open.
+    fn no_room(&mut self, held: &Held) -> Result<Option<&'static str>, J::Error> {
+        let open = self.held()?;
+        if open.len() >= MAX_HELD {
+            return Ok(Some(
+                "too many calls wait for a yes at home on this machine; they have to be answered first",
+            ));
+        }
+        if !held.is_wish() {
+            return Ok(None);
+        }
+        let mut wishes = open.iter().filter(|open| open.is_wish());
+        if wishes
+            .clone()
+            .any(|open| open.call_sha256 == held.call_sha256)
+        {
+            return Ok(Some("this very rule waits for a yes at home already"));
+        }
+        let is_full = wishes.nth(MAX_WISHES - 1).is_some();
+        Ok(is_full.then_some(
+            "too many rules wait for a yes at home on this machine; they have to be answered first",
+        ))
     }
 
     /// Whether the last hour has room for one more question. One that is asked anew because its owner changed the policy does not count.
@@ -365,7 +418,7 @@ impl<J: Records> Calls<J> {
     fn hold(&mut self, held: Held) -> Result<Vec<Action>, J::Error> {
         self.records.hold(&held)?;
         self.holds = true;
-        let ask = Action::Ask(held.call.tool.clone());
+        let ask = Action::Ask(Box::new(held.clone()));
         Ok(std::iter::once(ask).chain(self.wait(held)).collect())
     }
 
@@ -392,11 +445,12 @@ impl<J: Records> Calls<J> {
         match ruling {
             Ruling::Run { yes } => {
                 let is_full = self.queue.len() >= MAX_QUEUED;
-                let has_no_way = held.call.tool.0 == SEND && !self.connected;
-                if queued.is_some() || is_full || has_no_way {
+                let has_no_way = [SEND, SAVE].contains(&&*held.call.tool.0) && !self.connected;
+                let receives = self.running.contains_key(call);
+                if queued.is_some() || receives || is_full || has_no_way {
                     return Ok(vec![]); // it is looked at again
                 }
-                let mut asked = Asked::new(held.call);
+                let mut asked = Asked::unasked(held.call); // what counts is the yes at home
                 asked.home = yes.map_or(Home::Nothing, Home::Said);
                 self.queue.push_back(asked);
                 self.start_next()
@@ -421,10 +475,15 @@ impl<J: Records> Calls<J> {
             let Some(asked) = self.queue.pop_front() else {
                 break;
             };
-            // Recorded before it is started: a crash in between costs a call, never runs one twice.
-            let begun = self
-                .records
-                .begin(&asked.call.id, &asked.call.tool, &asked.sha256);
+            // Recorded before it is started: a crash in between costs a call, never runs one twice. One that receives a file first has
+            // not begun before that is here.
+            let receives = (asked.call.tool.0 == SAVE).then(|| asked.sha256.clone());
+            let begun = match receives {
+                Some(_) => Ok(()),
+                None => self
+                    .records
+                    .begin(&asked.call.id, &asked.call.tool, &asked.sha256),
+            };
             if let Err(error) = begun {
                 if actions.is_empty() {
                     return Err(error);
@@ -432,11 +491,17 @@ impl<J: Records> Calls<J> {
                 self.queue.push_front(asked);
                 break;
             }
-            let Asked { call, home, .. } = asked;
+            let Asked {
+                call,
+                home,
+                in_chat,
+                ..
+            } = asked;
             self.attempts += 1;
             let running = Running {
                 attempt: self.attempts,
                 tool: call.tool.clone(),
+                receives,
             };
             self.running.insert(call.id.clone(), running);
             actions.push(Action::Start(Order {
@@ -444,6 +509,7 @@ impl<J: Records> Calls<J> {
                 attempt: self.attempts,
                 tool: call.tool,
                 arguments: call.arguments,
+                asked: in_chat,
                 yes: match home {
                     Home::Said(policy_sha256) => Some(policy_sha256),
                     Home::Nothing | Home::Wanted(_) => None,
@@ -451,6 +517,19 @@ impl<J: Records> Calls<J> {
             }));
         }
         Ok(actions)
+    }
+
+    /// A call has its file: it counts as begun from here on.
+    fn received(&mut self, call: &CallId, attempt: u64) -> Result<Vec<Action>, J::Error> {
+        let running = self.running.get_mut(call);
+        let Some(running) = running.filter(|running| running.attempt == attempt) else {
+            return Ok(vec![]); // of a run that a lost connection has ended
+        };
+        if let Some(sha256) = &running.receives {
+            self.records.begin(call, &running.tool, sha256)?;
+            running.receives = None;
+        }
+        Ok(vec![Action::Go(call.clone())])
     }
 
     fn cancel(&mut self, asked: &Asked, now: i64) -> Result<Vec<Action>, J::Error> {
@@ -501,7 +580,15 @@ impl<J: Records> Calls<J> {
         now: i64,
     ) -> Result<Vec<Action>, J::Error> {
         // Recorded before it is told: a result that was told is never taken back by a crash.
-        self.running.remove(call);
+        let running = self.running.remove(call);
+        if let Some(Running {
+            tool,
+            receives: Some(sha256),
+            ..
+        }) = running
+        {
+            self.records.begin(call, &tool, &sha256)?; // it ended before it could begin
+        }
         let ended = self.end(call, fitting(outcome), policy_sha256, now)?;
         let report = ended.and_then(|ended| self.report(ended));
         let mut actions: Vec<Action> = report.into_iter().collect();
@@ -529,7 +616,8 @@ impl<J: Records> Calls<J> {
         noted
     }
 
-    /// What runs goes on; what waits its turn would act without a Worker that still means it; a file's bytes have lost their way. What
+    /// What runs goes on; what waits its turn would act without a Worker that still means it; a file's bytes have lost their way, and who
+    /// waits for them has not begun. What
     /// waits for a yes at home goes on waiting: its owner is told what it is, and says whether it is still meant.
     fn lost(&mut self) -> Result<Vec<Action>, J::Error> {
         self.connected = false;
@@ -537,7 +625,9 @@ impl<J: Records> Calls<J> {
         let sending: Vec<CallId> = self
             .running
             .iter()
-            .filter(|(_, running)| running.tool.0 == SEND && repeatable(&running.tool))
+            .filter(|(_, running)| {
+                running.receives.is_some() || running.tool.0 == SEND && repeatable(&running.tool)
+            })
             .map(|(call, _)| call.clone())
             .collect();
         let mut actions = Vec::new();
@@ -559,8 +649,16 @@ impl Asked {
     fn new(call: ToolCall) -> Self {
         Self {
             sha256: call_hash(&call.tool, &call.arguments),
+            in_chat: true,
             home: Home::Nothing,
             call,
+        }
+    }
+
+    fn unasked(call: ToolCall) -> Self {
+        Self {
+            in_chat: false,
+            ..Self::new(call)
         }
     }
 
@@ -832,6 +930,62 @@ mod tests {
     }
 
     #[test]
+    fn a_call_that_receives_a_file_begins_when_that_is_here_and_not_before() {
+        let mut world = World::new();
+        let arguments = json!({"file": "in-0b", "to": "a"});
+        let started = world.order("c1", SAVE, arguments.clone());
+        assert_eq!(world.calls.records.find(&id("c1")).unwrap(), None);
+        assert_eq!(world.order("c1", SAVE, arguments.clone()), vec![]);
+        let other = world.order("c1", SAVE, json!({"file": "in-0c", "to": "a"}));
+        assert!(matches!(other[..], [Action::HangUp(_)]));
+        // Cut off, it leaves no trace and comes anew; what its first run still tells counts for nothing.
+        assert_eq!(world.hears(News::Lost), vec![Action::Stop(id("c1"))]);
+        assert_eq!(world.hears(News::Welcomed), vec![]);
+        let again = world.order("c1", SAVE, arguments.clone());
+        let received = |started: &[Action]| {
+            let [Action::Start(order)] = started else {
+                panic!("nothing started: {started:?}");
+            };
+            News::Received {
+                call: order.call.clone(),
+                attempt: order.attempt,
+            }
+        };
+        assert_eq!(world.hears(received(&started)), vec![]);
+        let go = world.hears(received(&again));
+        assert_eq!(go, vec![Action::Go(id("c1"))]);
+        let known = world.calls.records.find(&id("c1")).unwrap();
+        assert!(matches!(known, Some(Known::Running { .. })));
+        // From here on it is done once, whatever becomes of the line.
+        assert_eq!(world.hears(News::Lost), vec![]);
+        assert_eq!(world.end(&again, Outcome::done("saved")), vec![]);
+        let told = world.hears(News::Welcomed);
+        assert_eq!(outcomes(&told), vec![("c1", Outcome::done("saved"))]);
+        let third = world.order("c1", SAVE, arguments);
+        assert_eq!(outcomes(&third), vec![("c1", Outcome::done("saved"))]);
+    }
+
+    #[test]
+    fn a_file_that_cannot_be_received_ends_its_call_and_a_yes_for_it_is_not_used_up() {
+        let mut world = World::new();
+        let started = world.order("c1", SAVE, json!({}));
+        let told = world.end(&started, Outcome::failed("damaged"));
+        assert_eq!(outcomes(&told), vec![("c1", Outcome::failed("damaged"))]);
+        let held = held("c2", SAVE, json!({}), NOW);
+        world.hears(News::Held(held.clone()));
+        let started = world.hears(run(&held));
+        assert!(matches!(started[..], [Action::Start(_)]));
+        assert_eq!(world.hears(run(&held)), vec![], "it runs already");
+        world.hears(News::Lost);
+        assert_eq!(world.hears(run(&held)), vec![], "there is no line for it");
+        world.hears(News::Welcomed);
+        let started = world.hears(run(&held));
+        let told = world.end(&started, Outcome::done("saved"));
+        assert_eq!(outcomes(&told), vec![("c2", Outcome::done("saved"))]);
+        assert_eq!(world.calls.held().unwrap(), vec![]);
+    }
+
+    #[test]
     fn a_command_that_ends_while_the_line_is_down_is_told_at_the_next_session() {
         let mut world = World::new();
         let started = world.order("c1", "shell.run", json!({"argv": ["true"]}));
@@ -880,7 +1034,7 @@ mod tests {
     fn a_held_call_has_not_begun_and_its_yes_is_used_up_when_it_does() {
         let mut world = World::new();
         let held = held("c1", "shell.run", json!({"argv": ["sh"]}), NOW);
-        let asked = vec![Action::Ask(ToolName::new("shell.run")), waits(&held)];
+        let asked = vec![Action::Ask(held.clone()), waits(&held)];
         assert_eq!(world.hears(News::Held(held.clone())), asked);
         assert_eq!(world.calls.records.find(&id("c1")).unwrap(), None);
         assert!(world.calls.idle() && world.calls.holds());

@@ -5,7 +5,7 @@ use clap::Subcommand;
 use local_bridge::approve::bot;
 use local_bridge::audit;
 use local_bridge::doctor::{self, Severity};
-use local_bridge::home::{Home, Process};
+use local_bridge::home::{Broken, Home, Lock, Process};
 use local_bridge::install::{self, NotDone, Plan, System, ask_system};
 use local_bridge::journal::{Journal, Ledger};
 use local_bridge::logs::{self, Log};
@@ -128,8 +128,40 @@ fn found(path: &Path) -> Result<Home> {
     })
 }
 
+/// Takes the home for this process, or says which one has it and how that is stopped.
+pub(crate) fn alone(home: &Home) -> Result<Lock> {
+    let held = home.lock();
+    if !matches!(held, Err(Broken::Running)) {
+        return Ok(held?);
+    }
+    let process = home.process();
+    let who = process.as_ref().map(|process| {
+        let (pid, since) = (process.pid, status::utc(process.since));
+        format!(" as process {pid}, since {since}")
+    });
+    bail!(
+        "local-bridge already runs with this home{}; local-bridge status tells how it stands; to stop it: {}",
+        who.unwrap_or_default(),
+        stopping(home, process.map(|process| process.pid))
+    )
+}
+
+/// What stops the bridge that runs: whoever kills a service's process only makes it start again.
+fn stopping(home: &Home, pid: Option<u32>) -> String {
+    let system = System::own();
+    let service = plan(home, &Policy::nothing()).and_then(|plan| Ok(plan.service(system)?));
+    match (service, pid) {
+        (Ok(service), _) if service.active(&mut ask_system) == Some(true) => match system {
+            System::Systemd => format!("systemctl --user stop {}", service.name),
+            System::Launchd => "local-bridge uninstall".to_owned(),
+        },
+        (Ok(_) | Err(_), Some(pid)) => format!("Ctrl-C in its window, or kill {pid}"),
+        (Ok(_) | Err(_), None) => "Ctrl-C in its window".to_owned(),
+    }
+}
+
 fn run(home: &Home, log_file: bool) -> Result<()> {
-    let _held = home.lock()?;
+    let _held = alone(home)?;
     no_core_dumps()?;
     let log = log_to(home, log_file)?;
     home.begin(&Process {
@@ -149,7 +181,7 @@ fn run(home: &Home, log_file: bool) -> Result<()> {
         tunnel.run().await;
         Ok(())
     });
-    if let Err(error) = &ran {
+    if let (Err(error), true) = (&ran, log_file) {
         tracing::error!("{error:#}"); // whoever starts it as a service reads the log
     }
     // A disk that does not answer must not keep a stopped bridge alive.
@@ -178,7 +210,8 @@ fn log_to(home: &Home, log_file: bool) -> Result<Option<PathBuf>> {
             .init();
         return Ok(None);
     }
-    let secrets = home.key()?.map(|key| key.to_text());
+    // A key that cannot be read cannot be logged either; that it cannot belongs into the log.
+    let secrets = home.key().ok().flatten().map(|key| key.to_text());
     let log = Log::open(
         &home.logs(),
         logs::MOST_BYTES,

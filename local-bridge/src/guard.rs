@@ -1,6 +1,7 @@
 //! The session's proof and order: takes in what the Worker says if it may say it now, and signs receipts. Holds the keys; knows no journal.
 
 use crate::calls::News;
+use crate::intake::Inflow;
 use crate::journal::Ended;
 use protocol::call::{CallId, ToolCall};
 use protocol::key::{KeyId, PublicKey, SigningKey, sha256_hex};
@@ -89,9 +90,12 @@ impl Guard {
     pub fn said(&mut self, frame: ToBridge, now: i64) -> Result<News, Refused> {
         self.heard(now)?;
         match frame {
-            ToBridge::Run { warrant } => self.ordered(&warrant, now).map(News::Ordered),
+            ToBridge::Run { warrant } => self.ordered(&warrant, now),
             ToBridge::Acknowledged { call } => Ok(News::Acknowledged { call }),
             ToBridge::Credit { call, until } => Ok(News::Credit { call, until }),
+            ToBridge::FileStart { call, file } => Ok(News::Comes(call, Inflow::Start(file))),
+            ToBridge::FileMissing { call } => Ok(News::Comes(call, Inflow::Missing)),
+            ToBridge::Mark { call, mark } => Ok(News::Comes(call, Inflow::Mark(mark))),
             ToBridge::Challenge { .. } | ToBridge::Welcome { .. } => Err(Refused::Nested),
         }
     }
@@ -120,8 +124,8 @@ impl Guard {
         })
     }
 
-    /// The call of a warrant from the pinned key, for this machine, this session and this moment, next in sequence.
-    fn ordered(&mut self, token: &str, now: i64) -> Result<ToolCall, Refused> {
+    /// The order of a warrant from the pinned key, for this machine, this session and this moment, next in sequence.
+    fn ordered(&mut self, token: &str, now: i64) -> Result<News, Refused> {
         let (own, command) = self.ids();
         let binding = Binding {
             issuer: &command,
@@ -141,10 +145,15 @@ impl Guard {
             return Err(Refused::BadTool);
         }
         self.last_seq = due;
-        Ok(ToolCall {
+        let call = ToolCall {
             id: warrant.call,
             tool: warrant.tool,
             arguments: warrant.arguments,
+        };
+        Ok(if warrant.asked {
+            News::Ordered(call)
+        } else {
+            News::Unasked(call)
         })
     }
 
@@ -207,6 +216,7 @@ mod tests {
                 call: CallId("c1".into()),
                 tool: ToolName::new(tool),
                 arguments: json!({}),
+                asked: true,
             };
             let warrant = issue(Kind::Warrant, &self.command, binding, &claims, NOW).unwrap();
             ToBridge::Run { warrant }
@@ -228,6 +238,7 @@ mod tests {
                 call: CallId(call.into()),
                 tool: ToolName::new("files.list"),
                 arguments: json!({}),
+                asked: true,
             };
             let warrant = issue(Kind::Warrant, key, binding, &claims, at).unwrap();
             ToBridge::Run { warrant }

@@ -1,6 +1,7 @@
 //! The bridge's own folder: its key, whom it is paired with, its policy, its journal, and the lock that keeps it to one process.
 
-use protocol::key::{BadKey, PublicKey, SigningKey};
+use crate::keychain::{Keychain, NoKeychain};
+use protocol::key::{BadKey, PublicKey, SigningKey, random_text};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
@@ -9,7 +10,60 @@ use std::path::{Path, PathBuf};
 
 /// The folder that holds everything that a bridge keeps.
 #[derive(Debug, Clone)]
-pub struct Home(PathBuf);
+pub struct Home {
+    path: PathBuf,
+    keychain: Keychain,
+}
+
+/// Where the key is to lie, as its owner wishes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wish {
+    /// In the keychain where there is one that is open; else in a file.
+    Auto,
+    /// In the keychain or nowhere.
+    Keychain,
+    /// In a file.
+    File,
+}
+
+/// Where the key lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kept {
+    /// In the system's keychain.
+    Keychain,
+    /// In a file that only its owner can read.
+    File,
+}
+
+/// The machine's key and where it lies.
+#[derive(Debug)]
+pub struct Made {
+    /// The key.
+    pub key: SigningKey,
+    /// Where it lies.
+    pub kept: Kept,
+    /// Why it is not in the keychain, where that was tried.
+    pub why_not: Option<NoKeychain>,
+}
+
+/// Files of which a bridge's folder has one or another from its first day on.
+const FILES: [&str; 12] = [
+    "lock",
+    "policy.toml",
+    "key",
+    ITEM,
+    "pairing.json",
+    "panic",
+    "journal.db",
+    "undo.db",
+    "run.json",
+    "state.json",
+    "background.json",
+    "approver.toml",
+];
+
+/// The file that names the keychain's item.
+const ITEM: &str = "keychain";
 
 /// Whom this machine is paired with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -72,13 +126,20 @@ pub enum Broken {
     #[error("{0} can be read or changed by others; run: chmod go-rwx '{0}'")]
     Open(PathBuf),
     /// A file is there and is not what it should be.
-    #[error("{path} is damaged ({why}); pair this machine again with a fresh link from /pair")]
+    #[error(
+        "{path} is damaged ({why}); run: local-bridge unpair, then pair again with a fresh link from /pair"
+    )]
     Damaged {
         /// Which.
         path: PathBuf,
         /// How.
         why: String,
     },
+    /// The folder holds other things, and nothing of a bridge's: it would be closed to everyone else.
+    #[error(
+        "{0} is not local-bridge's: it holds other things; name a folder of its own with --home"
+    )]
+    Foreign(PathBuf),
     /// Nothing is paired.
     #[error(
         "this machine is not paired; ask Bernard for a link with /pair, then run: local-bridge pair <link>"
@@ -90,6 +151,22 @@ pub enum Broken {
     /// A key could not be made.
     #[error(transparent)]
     Key(#[from] BadKey),
+    /// The keychain has the key and does not give it. A new one is never made for it: the Worker would not know that.
+    #[error("this machine's key lies in the system's keychain: {0}")]
+    Keychain(NoKeychain),
+    /// The keychain that its owner wants does not work.
+    #[error("the key cannot be kept in the system's keychain: {0}; --keys file keeps it in a file")]
+    Unkept(NoKeychain),
+    /// The keychain still has the key.
+    #[error(
+        "the key is still in the system's keychain: {why}; run local-bridge unpair again when that answers, or give it up: rm '{item}'"
+    )]
+    Left {
+        /// Why.
+        why: NoKeychain,
+        /// The file that names the item.
+        item: PathBuf,
+    },
 }
 
 impl Home {
@@ -99,24 +176,42 @@ impl Home {
             path: path.to_owned(),
             source,
         };
+        only_a_folder(path)?;
         DirBuilder::new()
             .recursive(true)
             .mode(0o700)
             .create(path)
             .map_err(at)?;
         let path = path.canonicalize().map_err(at)?;
+        if is_foreign(&path).map_err(at)? {
+            return Err(Broken::Foreign(path));
+        }
         let ours = fs::Permissions::from_mode(0o700);
         fs::set_permissions(&path, ours).map_err(|source| Broken::Io {
             path: path.clone(),
             source,
         })?;
-        Ok(Self(path))
+        Ok(Self::at(path))
+    }
+
+    fn at(path: PathBuf) -> Self {
+        Self {
+            path,
+            keychain: Keychain::own(),
+        }
+    }
+
+    /// The same with another keychain.
+    #[must_use]
+    pub fn with(self, keychain: Keychain) -> Self {
+        Self { keychain, ..self }
     }
 
     /// The folder as it is, nothing made and nothing put right; `None` where there is none.
     pub fn look(path: &Path) -> Result<Option<Self>, Broken> {
+        only_a_folder(path)?;
         match path.canonicalize() {
-            Ok(path) => Ok(Some(Self(path))),
+            Ok(path) => Ok(Some(Self::at(path))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(Broken::Io {
                 path: path.to_owned(),
@@ -127,38 +222,38 @@ impl Home {
 
     /// The folder.
     pub fn path(&self) -> &Path {
-        &self.0
+        &self.path
     }
 
     /// Where the policy lies.
     pub fn policy(&self) -> PathBuf {
-        self.0.join("policy.toml")
+        self.path.join("policy.toml")
     }
 
     /// Where the journal lies.
     pub fn journal(&self) -> PathBuf {
-        self.0.join("journal.db")
+        self.path.join("journal.db")
     }
 
     /// Where commands find their HOME and TMPDIR.
     pub fn scratch(&self) -> PathBuf {
-        self.0.join("scratch")
+        self.path.join("scratch")
     }
 
     /// Where all that commands wrote is kept for a while.
     pub fn outputs(&self) -> PathBuf {
-        self.0.join("output")
+        self.path.join("output")
     }
 
     /// Where a running bridge logs to.
     pub fn logs(&self) -> PathBuf {
-        self.0.join("logs")
+        self.path.join("logs")
     }
 
     /// While a file `panic` lies in the home, every call is refused.
     pub fn panics(&self) -> bool {
         // A file that cannot be looked at counts as there: the safe reading of an unclear sign.
-        self.0.join("panic").try_exists().unwrap_or(true)
+        self.path.join("panic").try_exists().unwrap_or(true)
     }
 
     /// Puts the file `panic` there, with a word on how it came.
@@ -173,7 +268,7 @@ impl Home {
 
     /// Takes the home for this process.
     pub fn lock(&self) -> Result<Lock, Broken> {
-        let path = self.0.join("lock");
+        let path = self.path.join("lock");
         let file = private().open(&path).map_err(|source| Broken::Io {
             path: path.clone(),
             source,
@@ -185,11 +280,16 @@ impl Home {
         }
     }
 
-    /// The machine's key, if it has one.
+    /// The machine's key, if it has one, from wherever it lies.
     pub fn key(&self) -> Result<Option<SigningKey>, Broken> {
-        let path = self.0.join("key");
-        let Some(text) = read(&path)? else {
-            return Ok(None);
+        let path = self.path.join("key");
+        let text = match (read(&path)?, self.item()?) {
+            (Some(text), _) => text,
+            (None, None) => return Ok(None),
+            (None, Some(item)) => {
+                let found = self.keychain.find(&item).map_err(Broken::Keychain)?;
+                found.ok_or(Broken::Keychain(NoKeychain::Gone))?
+            }
         };
         match SigningKey::from_text(&text) {
             Ok(key) => Ok(Some(key)),
@@ -197,19 +297,101 @@ impl Home {
         }
     }
 
-    /// The machine's key, made on first use.
-    pub fn make_key(&self) -> Result<SigningKey, Broken> {
-        if let Some(key) = self.key()? {
-            return Ok(key);
+    /// Where the key lies; nothing where there is none.
+    pub fn kept(&self) -> Option<Kept> {
+        let there = |name: &str| self.path.join(name).exists();
+        if there("key") {
+            Some(Kept::File)
+        } else {
+            there(ITEM).then_some(Kept::Keychain)
         }
-        let key = SigningKey::generate()?;
+    }
+
+    /// Where that is, in words.
+    pub fn lies(&self, kept: Kept) -> String {
+        match kept {
+            Kept::Keychain => "the system's keychain".to_owned(),
+            Kept::File => format!(
+                "{}, a file that only you can read",
+                self.path.join("key").display()
+            ),
+        }
+    }
+
+    /// The keychain, and what its item is called if it has one of this home's.
+    pub fn keychain(&self) -> Result<(&Keychain, Option<String>), Broken> {
+        Ok((&self.keychain, self.item()?))
+    }
+
+    fn item(&self) -> Result<Option<String>, Broken> {
+        read(&self.path.join(ITEM))
+    }
+
+    /// The machine's key, made on first use and kept in a file.
+    pub fn make_key(&self) -> Result<SigningKey, Broken> {
+        Ok(self.make_key_in(Wish::File)?.key)
+    }
+
+    /// The machine's key, made on first use, and kept or moved to where its owner wishes.
+    pub fn make_key_in(&self, wish: Wish) -> Result<Made, Broken> {
+        let (key, lies) = match self.key()? {
+            Some(key) => (key, self.kept()),
+            None => (SigningKey::generate()?, None),
+        };
+        let (kept, why_not) = match (wish, lies) {
+            (Wish::Auto, Some(kept)) => (kept, None),
+            (Wish::Keychain, Some(Kept::Keychain)) => (Kept::Keychain, None),
+            (Wish::Keychain, Some(Kept::File) | None) | (Wish::Auto, None) => {
+                match self.keep_in_keychain(&key)? {
+                    Ok(()) => (Kept::Keychain, None),
+                    Err(no) if wish == Wish::Keychain => return Err(Broken::Unkept(no)),
+                    Err(no) => {
+                        self.keep_in_file(&key)?;
+                        (Kept::File, Some(no))
+                    }
+                }
+            }
+            (Wish::File, Some(Kept::File | Kept::Keychain) | None) => {
+                self.keep_in_file(&key)?;
+                (Kept::File, None)
+            }
+        };
+        Ok(Made { key, kept, why_not })
+    }
+
+    /// Puts the key into the keychain, if that can be relied on, and only then takes it away from where it lay.
+    fn keep_in_keychain(&self, key: &SigningKey) -> Result<Result<(), NoKeychain>, Broken> {
+        let item = format!("key {}", random_text()?); // several homes, several keys
+        let kept = self.keychain.try_out();
+        let kept = kept.and_then(|()| self.keychain.keep(&item, &key.to_text()));
+        if kept.is_ok() {
+            self.write(ITEM, &item)?;
+            self.remove("key")?;
+        }
+        Ok(kept)
+    }
+
+    fn keep_in_file(&self, key: &SigningKey) -> Result<(), Broken> {
         self.write("key", &key.to_text())?;
-        Ok(key)
+        self.forget_item()
+    }
+
+    /// Takes the key out of the keychain, if it is there.
+    fn forget_item(&self) -> Result<(), Broken> {
+        let Some(item) = self.item()? else {
+            return Ok(());
+        };
+        self.keychain.remove(&item).map_err(|why| Broken::Left {
+            why,
+            item: self.path.join(ITEM),
+        })?;
+        self.remove(ITEM)?;
+        Ok(())
     }
 
     /// Whom this machine is paired with, and the key that may command it.
     pub fn pairing(&self) -> Result<Option<(Pairing, PublicKey)>, Broken> {
-        let path = self.0.join("pairing.json");
+        let path = self.path.join("pairing.json");
         let Some(pairing) = read_json::<Pairing>(&path)? else {
             return Ok(None);
         };
@@ -230,11 +412,11 @@ impl Home {
         for name in ["pairing.json", "key", "state.json"] {
             self.remove(name)?;
         }
-        Ok(())
+        self.forget_item()
     }
 
     fn remove(&self, name: &str) -> Result<bool, Broken> {
-        let path = self.0.join(name);
+        let path = self.path.join(name);
         match fs::remove_file(&path) {
             Ok(()) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
@@ -244,7 +426,7 @@ impl Home {
 
     /// What a bridge last wrote of itself; nothing known where the file is not there or not readable.
     pub fn state(&self) -> State {
-        let read = read_json(&self.0.join("state.json"));
+        let read = read_json(&self.path.join("state.json"));
         read.ok().flatten().unwrap_or_default()
     }
 
@@ -265,13 +447,13 @@ impl Home {
 
     /// The process that began last; whether it still runs, only [`Home::lock`] tells.
     pub fn process(&self) -> Option<Process> {
-        read_json(&self.0.join("run.json")).ok().flatten()
+        read_json(&self.path.join("run.json")).ok().flatten()
     }
 
     /// Writes one of the home's files whole, readable by its owner alone.
     pub fn write(&self, name: &str, text: &str) -> Result<(), Broken> {
-        let path = self.0.join(name);
-        let half = self.0.join(format!("{name}.half"));
+        let path = self.path.join(name);
+        let half = self.path.join(format!("{name}.half"));
         let write = || {
             match fs::remove_file(&half) {
                 Ok(()) => {}
@@ -290,10 +472,30 @@ impl Home {
     }
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Broken> {
-        let text =
-            serde_json::to_string_pretty(value).map_err(|why| damaged(self.0.join(name), why))?;
+        let text = serde_json::to_string_pretty(value)
+            .map_err(|why| damaged(self.path.join(name), why))?;
         self.write(name, &text)
     }
+}
+
+/// What is there must be a folder.
+fn only_a_folder(path: &Path) -> Result<(), Broken> {
+    match fs::metadata(path) {
+        Ok(metadata) if !metadata.is_dir() => Err(Broken::Io {
+            path: path.to_owned(),
+            source: io::ErrorKind::NotADirectory.into(),
+        }),
+        Ok(_) | Err(_) => Ok(()), // whatever else is wrong shows when it is used
+    }
+}
+
+/// Whether a folder holds something, and none of the files that make it a bridge's.
+fn is_foreign(path: &Path) -> io::Result<bool> {
+    let ours = |name: &&str| {
+        let metadata = fs::symlink_metadata(path.join(name));
+        metadata.is_ok_and(|metadata| metadata.is_file())
+    };
+    Ok(fs::read_dir(path)?.next().is_some() && !FILES.iter().any(ours))
 }
 
 fn read(path: &Path) -> Result<Option<String>, Broken> {
@@ -346,6 +548,7 @@ fn damaged(path: PathBuf, why: impl std::fmt::Display) -> Broken {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keychain::tests::Fake;
 
     #[test]
     fn a_key_is_made_once_and_is_its_owners_alone() {
@@ -431,6 +634,123 @@ mod tests {
         assert!(Home::look(&path).unwrap().is_some());
         let mode = fs::metadata(&path).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o755);
+    }
+
+    fn with(fake: &Fake) -> (tempfile::TempDir, Home) {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(&folder.path().join("home")).unwrap();
+        (folder, home.with(fake.keychain()))
+    }
+
+    fn told(broken: Result<Option<SigningKey>, Broken>) -> String {
+        broken.map(|_| ()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_key_is_kept_in_a_keychain_that_works_and_in_no_file() {
+        let fake = Fake::new();
+        let (_folder, home) = with(&fake);
+        let made = home.make_key_in(Wish::Auto).unwrap();
+        assert_eq!((made.kept, made.why_not), (Kept::Keychain, None));
+        assert_eq!(home.kept(), Some(Kept::Keychain));
+        assert_eq!(home.key().unwrap().unwrap().to_text(), made.key.to_text());
+        for entry in fs::read_dir(home.path()).unwrap() {
+            let text = fs::read_to_string(entry.unwrap().path()).unwrap();
+            assert!(!text.contains(&made.key.to_text()));
+        }
+        assert!(!fake.arguments().contains(&made.key.to_text()));
+        let again = home.make_key_in(Wish::Auto).unwrap();
+        assert_eq!(again.key.to_text(), made.key.to_text());
+        home.unpair().unwrap();
+        assert_eq!((fake.items().len(), home.kept()), (0, None));
+    }
+
+    #[test]
+    fn a_key_whose_keychain_is_closed_is_never_made_anew() {
+        let fake = Fake::new();
+        let (_folder, home) = with(&fake);
+        let key = home.make_key_in(Wish::Auto).unwrap().key.to_text();
+        fake.is("locked", true);
+        let locked = "this machine's key lies in the system's keychain: the keychain is locked; log in at the screen, or unlock it there (a service then goes on by itself)";
+        assert_eq!(told(home.key()), locked);
+        for wish in [Wish::Auto, Wish::Keychain, Wish::File] {
+            let refused = home.make_key_in(wish).unwrap_err();
+            assert_eq!(refused.to_string(), locked, "{wish:?}");
+        }
+        let item = home.path().join(ITEM);
+        assert_eq!(
+            home.unpair().unwrap_err().to_string(),
+            format!(
+                "the key is still in the system's keychain: the keychain is locked; log in at the screen, or unlock it there (a service then goes on by itself); run local-bridge unpair again when that answers, or give it up: rm '{}'",
+                item.display()
+            )
+        );
+        fake.is("locked", false);
+        assert_eq!(home.key().unwrap().unwrap().to_text(), key);
+        let name = fs::read_to_string(item).unwrap();
+        home.keychain.remove(&name).unwrap();
+        assert!(matches!(
+            home.key(),
+            Err(Broken::Keychain(NoKeychain::Gone))
+        ));
+        home.unpair().unwrap();
+        assert!(home.key().unwrap().is_none());
+    }
+
+    #[test]
+    fn without_a_keychain_a_key_lies_in_a_file_unless_that_is_not_wished() {
+        let fake = Fake::new();
+        fake.is("locked", true);
+        let (_folder, home) = with(&fake);
+        let refused = home.make_key_in(Wish::Keychain).unwrap_err();
+        assert!(matches!(refused, Broken::Unkept(NoKeychain::Locked)));
+        assert_eq!(home.kept(), None);
+        let made = home.make_key_in(Wish::Auto).unwrap();
+        assert_eq!(
+            (made.kept, made.why_not),
+            (Kept::File, Some(NoKeychain::Locked))
+        );
+        assert_eq!(home.kept(), Some(Kept::File));
+    }
+
+    #[test]
+    fn a_key_is_moved_to_where_its_owner_wishes() {
+        let fake = Fake::new();
+        let (_folder, home) = with(&fake);
+        let key = home.make_key().unwrap().to_text();
+        assert_eq!((home.kept(), fake.items().len()), (Some(Kept::File), 0));
+        for (wish, kept, items) in [
+            (Wish::Auto, Kept::File, 0),
+            (Wish::Keychain, Kept::Keychain, 1),
+            (Wish::Keychain, Kept::Keychain, 1),
+            (Wish::Auto, Kept::Keychain, 1),
+            (Wish::File, Kept::File, 0),
+        ] {
+            let made = home.make_key_in(wish).unwrap();
+            assert_eq!((made.kept, made.key.to_text()), (kept, key.clone()));
+            assert_eq!((home.kept(), fake.items().len()), (Some(kept), items));
+            assert_eq!(home.key().unwrap().unwrap().to_text(), key);
+        }
+    }
+
+    #[test]
+    fn a_folder_of_other_things_is_not_taken_over() {
+        let folder = tempfile::tempdir().unwrap();
+        let (other, file) = (folder.path().join("other"), folder.path().join("file"));
+        fs::create_dir(&other).unwrap();
+        fs::create_dir(other.join("lock")).unwrap();
+        fs::set_permissions(&other, fs::Permissions::from_mode(0o755)).unwrap();
+        let real = other.canonicalize().unwrap();
+        assert!(matches!(Home::open(&other), Err(Broken::Foreign(path)) if path == real));
+        let mode = fs::metadata(&other).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
+        fs::write(other.join("policy.toml"), "").unwrap();
+        assert!(Home::open(&other).is_ok());
+        fs::write(&file, "").unwrap();
+        for opened in [Home::open(&file).map(|_| ()), Home::look(&file).map(|_| ())] {
+            let said = opened.unwrap_err().to_string();
+            assert!(said.ends_with("file: not a directory"), "{said}");
+        }
     }
 
     #[test]

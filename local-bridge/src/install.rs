@@ -130,7 +130,7 @@ impl Plan {
     /// What a service needs for a home whose policy is this.
     pub fn new(home: &Home, policy: &Policy, program: PathBuf, account: PathBuf, uid: u32) -> Self {
         let roots = policy.roots.iter();
-        let roots = roots.map(|root| (root.path.clone(), root.access >= Access::Write));
+        let roots = roots.map(|root| (root.path.clone(), root.access >= Access::Append));
         let runs = policy.shown_commands();
         Self {
             program,
@@ -342,7 +342,8 @@ impl Service {
         match self.system {
             System::Systemd => match run(&["systemctl", "--user", "is-active", &self.name]) {
                 Ok(_) => Some(true),
-                Err(why) if why.contains("active") || why.contains("failed") => Some(false),
+                // "activating" as well: it has ended and is about to be started again.
+                Err(why) if why.contains("activ") || why.contains("failed") => Some(false),
                 Err(_) => None,
             },
             System::Launchd => Some(run(&["launchctl", "list", &self.name]).is_ok()),
@@ -796,6 +797,20 @@ ReadOnlyPaths="-/home/anna/.zshrc"
         assert_eq!(ran, ["systemctl --user show-environment"]);
         assert!(told[1].contains("systemctl --user enable --now local-bridge.service"));
         assert!(told[1].ends_with("--home \"/home/anna/.bernard\" run --log-file"));
+    }
+
+    #[test]
+    fn a_service_that_is_about_to_be_started_again_does_not_run() {
+        let service = service(&plan(), System::Systemd);
+        let active = |answer: Result<&str, &str>| {
+            let answer = answer.map(str::to_owned).map_err(str::to_owned);
+            service.active(&mut |_: &[&str]| answer.clone())
+        };
+        assert_eq!(active(Ok("active\n")), Some(true));
+        for word in ["inactive\n", "activating\n", "failed\n"] {
+            assert_eq!(active(Err(word)), Some(false), "{word}");
+        }
+        assert_eq!(active(Err("Failed to connect to bus")), None);
     }
 
     #[test]

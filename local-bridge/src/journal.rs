@@ -1,11 +1,17 @@
 //! What this machine has done, on its disk: each call's end is kept until the Worker has stored it, and a hash chain remembers all of them.
 
+mod anchor;
+
+pub use anchor::Anchor;
+
 use crate::approve::{Held, desk};
+use anchor::Anchorage;
 use protocol::call::{CallId, Outcome, ToolName};
 use protocol::key::sha256_hex;
+use protocol::tools::{Grade, bridge_grade};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
-use std::fs::{self, File, OpenOptions};
+use std::fs::OpenOptions;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
@@ -49,7 +55,18 @@ CREATE TABLE IF NOT EXISTS audit (
 pub struct Journal {
     db: Connection,
     /// Where the chain's head is kept a second time; nothing for a journal that is only looked at, or lies in memory.
-    anchor: Option<PathBuf>,
+    anchor: Option<Anchorage>,
+    /// What the commits to come are worth.
+    care: Care,
+}
+
+/// What a commit is worth when it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Care {
+    /// It is on the disk.
+    Durable,
+    /// It outlives this process, and a power cut may take it back; the next durable commit takes it to the disk.
+    Lasting,
 }
 
 /// One link of the chain: a call that ended.
@@ -72,18 +89,6 @@ pub struct Entry {
     pub prev: String,
     /// Its own hash.
     pub hash: String,
-}
-
-/// The chain's head, kept in a file of its own: a chain that was cut off or written anew does not end in it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Anchor {
-    /// The number of the last entry.
-    pub seq: i64,
-    /// Its hash.
-    pub head: String,
-    /// The hash of the entry that is being written after it; what a power cut leaves.
-    pub next: Option<String>,
 }
 
 /// All that can be checked of what a machine did, as it was at one moment.
@@ -161,8 +166,9 @@ pub enum Unusable {
     Anchor(PathBuf, serde_json::Error),
 }
 
-/// What [`crate::calls::Calls`] must remember beyond its own process. What an operation notes is on the disk before it returns,
-/// and no operation does half of its work.
+/// What [`crate::calls::Calls`] must remember beyond its own process. What an operation notes is on the disk before it returns, but for what
+/// a power cut may take back without harm: that a call has begun which only reads, and that a result is acknowledged. No operation does
+/// half of its work.
 pub trait Records {
     /// The records cannot be read or written.
     type Error: std::error::Error;
@@ -235,13 +241,7 @@ impl Journal {
             .open(path)
             .map_err(|error| Unusable::File(path.to_owned(), error))?;
         let mut journal = Self::prepared(Connection::open(path)?)?;
-        // A journal of before there were anchors gets one; what may be wrong with one that is there, `audit verify` says.
-        let last = last(&journal.db)?;
-        if let (Some((seq, head)), None) = (last, read_anchor(&anchor)?) {
-            let next = None;
-            write_anchor(&anchor, &Anchor { seq, head, next })?;
-        }
-        journal.anchor = Some(anchor);
+        journal.anchor = Some(Anchorage::open(&anchor, last(&journal.db)?)?);
         Ok(journal)
     }
 
@@ -259,14 +259,14 @@ impl Journal {
         let anchor = anchor_of(path);
         // Two files cannot be read in one moment: what has changed meanwhile is read again.
         for _ in 0..LOOKS {
-            let before = read_anchor(&anchor)?;
+            let before = anchor::read(&anchor)?;
             let ledger = journal.read()?;
-            if read_anchor(&anchor)? == before {
+            if anchor::read(&anchor)? == before {
                 let anchor = before;
                 return Ok(Some(Ledger { anchor, ..ledger }));
             }
         }
-        let anchor = read_anchor(&anchor)?;
+        let anchor = anchor::read(&anchor)?;
         let ledger = journal.read()?;
         Ok(Some(Ledger { anchor, ..ledger }))
     }
@@ -278,7 +278,11 @@ impl Journal {
         let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let db = Connection::open_with_flags(path, flags)?;
         db.busy_timeout(BUSY)?;
-        Ok(Some(Self { db, anchor: None }))
+        Ok(Some(Self {
+            db,
+            anchor: None,
+            care: Care::Durable,
+        }))
     }
 
     /// A journal that lives as long as the value.
@@ -334,7 +338,7 @@ impl Journal {
     }
 
     fn prepared(connection: Connection) -> Result<Self, Unusable> {
-        // FULL: a call must be on the disk before it acts, or a power cut would let it act twice.
+        // FULL: a call that changes something must be on the disk before it acts, or a power cut would let it act twice.
         connection.pragma_update_and_check(None, "journal_mode", "WAL", |_| Ok(()))?;
         connection.pragma_update(None, "synchronous", "FULL")?;
         connection.execute_batch(SCHEMA)?;
@@ -342,7 +346,21 @@ impl Journal {
         Ok(Self {
             db: connection,
             anchor: None,
+            care: Care::Durable,
         })
+    }
+
+    /// Says what the commits to come must be worth.
+    fn take(&mut self, care: Care) -> Result<(), rusqlite::Error> {
+        if self.care != care {
+            let synchronous = match care {
+                Care::Durable => "FULL",
+                Care::Lasting => "NORMAL",
+            };
+            self.db.pragma_update(None, "synchronous", synchronous)?;
+            self.care = care;
+        }
+        Ok(())
     }
 }
 
@@ -356,11 +374,17 @@ impl Records for Journal {
     }
 
     fn begin(&mut self, call: &CallId, tool: &ToolName, call_sha256: &str) -> Result<(), Unusable> {
+        self.take(if bridge_grade(&tool.0) == Some(Grade::Read) {
+            Care::Lasting
+        } else {
+            Care::Durable
+        })?;
         let transaction = self.db.transaction()?;
-        transaction.execute(
-            "INSERT INTO calls (id, tool, call_sha256, state) VALUES (?1, ?2, ?3, 'running')",
-            params![call.0, tool.0, call_sha256],
-        )?;
+        transaction
+            .prepare_cached(
+                "INSERT INTO calls (id, tool, call_sha256, state) VALUES (?1, ?2, ?3, 'running')",
+            )?
+            .execute(params![call.0, tool.0, call_sha256])?;
         // In one stroke with the beginning: no crash leaves a yes behind that was used.
         desk::close(&transaction, call)?;
         Ok(transaction.commit()?)
@@ -375,14 +399,16 @@ impl Records for Journal {
         now: i64,
     ) -> Result<Option<Ended>, Unusable> {
         let outcome = serde_json::to_string(outcome).unwrap_or_default(); // strings and numbers always serialise
-        let anchor = self.anchor.as_deref();
+        self.take(Care::Durable)?;
+        let anchor = &mut self.anchor;
         let transaction = self.db.transaction()?;
         let asked = transaction
-            .query_row(
+            .prepare_cached(
                 "SELECT tool, call_sha256 FROM calls WHERE id = ?1 AND state = 'running'",
-                [&call.0],
-                |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)),
-            )
+            )?
+            .query_row([&call.0], |row| {
+                Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+            })
             .optional()?;
         let Some((tool, call_sha256)) = asked else {
             return Ok(None);
@@ -399,35 +425,39 @@ impl Records for Journal {
         };
         let (before, entry) = append(&transaction, &ended)?;
         ended.audit_head.clone_from(&entry.hash);
-        transaction.execute(
-            "UPDATE calls SET state = 'ended', outcome = ?2, policy_sha256 = ?3, audit_head = ?4, ended_at = ?5 WHERE id = ?1",
-            params![call.0, ended.outcome, policy_sha256, ended.audit_head, now],
-        )?;
+        let end = "UPDATE calls SET state = 'ended', outcome = ?2, policy_sha256 = ?3, audit_head = ?4, ended_at = ?5 WHERE id = ?1";
+        transaction.prepare_cached(end)?.execute(params![
+            call.0,
+            ended.outcome,
+            policy_sha256,
+            ended.audit_head,
+            now
+        ])?;
         // Around the commit: at no moment does a chain that is whole disagree with its anchor.
         if let Some(anchor) = anchor {
             let (seq, head) = before;
             let next = Some(entry.hash.clone());
-            write_anchor(anchor, &Anchor { seq, head, next })?;
+            anchor.announce(&Anchor { seq, head, next })?;
         }
         transaction.commit()?;
         if let Some(anchor) = anchor {
             let (seq, head, next) = (entry.seq, entry.hash, None);
-            write_anchor(anchor, &Anchor { seq, head, next })?;
+            anchor.settle(&Anchor { seq, head, next })?;
         }
         Ok(Some(ended))
     }
 
     fn forget(&mut self, call: &CallId) -> Result<(), Unusable> {
+        self.take(Care::Durable)?;
         self.db
             .execute("DELETE FROM calls WHERE id = ?1", [&call.0])?;
         Ok(())
     }
 
     fn acknowledge(&mut self, call: &CallId) -> Result<(), Unusable> {
-        self.db.execute(
-            "UPDATE calls SET acknowledged = 1 WHERE id = ?1 AND state = 'ended'",
-            [&call.0],
-        )?;
+        self.take(Care::Lasting)?; // one that is taken back is told once more, and acknowledged again
+        let sql = "UPDATE calls SET acknowledged = 1 WHERE id = ?1 AND state = 'ended'";
+        self.db.prepare_cached(sql)?.execute([&call.0])?;
         Ok(())
     }
 
@@ -446,6 +476,7 @@ impl Records for Journal {
     }
 
     fn prune(&mut self, before: i64) -> Result<(), Unusable> {
+        self.take(Care::Durable)?;
         self.db.execute(
             "DELETE FROM calls WHERE acknowledged = 1 AND ended_at < ?1",
             [before],
@@ -454,6 +485,7 @@ impl Records for Journal {
     }
 
     fn hold(&mut self, held: &Held) -> Result<(), Unusable> {
+        self.take(Care::Durable)?;
         Ok(desk::hold(&mut self.db, held)?)
     }
 
@@ -479,9 +511,9 @@ fn append(
         hash: String::new(),
     };
     entry.hash = entry.computed();
-    connection.execute(
-        "INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-        params![
+    connection
+        .prepare_cached("INSERT INTO audit VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?
+        .execute(params![
             entry.seq,
             entry.at,
             entry.call.0,
@@ -490,48 +522,20 @@ fn append(
             entry.outcome_sha256,
             entry.prev,
             entry.hash
-        ],
-    )?;
+        ])?;
     Ok((before, entry))
 }
 
 /// The number and the hash of the chain's last entry.
 fn last(connection: &Connection) -> Result<Option<(i64, String)>, rusqlite::Error> {
     let sql = "SELECT seq, hash FROM audit ORDER BY seq DESC LIMIT 1";
-    let last = connection.query_row(sql, [], |row| Ok((row.get(0)?, row.get(1)?)));
-    last.optional()
+    let mut last = connection.prepare_cached(sql)?;
+    last.query_row([], |row| Ok((row.get(0)?, row.get(1)?)))
+        .optional()
 }
 
 fn anchor_of(journal: &Path) -> PathBuf {
     journal.with_extension("head")
-}
-
-fn read_anchor(path: &Path) -> Result<Option<Anchor>, Unusable> {
-    match fs::read_to_string(path) {
-        Ok(text) => serde_json::from_str(&text)
-            .map(Some)
-            .map_err(|error| Unusable::Anchor(path.to_owned(), error)),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(Unusable::File(path.to_owned(), error)),
-    }
-}
-
-fn write_anchor(path: &Path, anchor: &Anchor) -> Result<(), Unusable> {
-    let write = || {
-        let half = path.with_extension("head.half");
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true).mode(0o600);
-        let mut file = options.open(&half)?;
-        serde_json::to_writer(&mut file, anchor)?;
-        file.sync_all()?;
-        fs::rename(&half, path)?;
-        // What is about to be committed must not outlive the word of it. That it was committed, the next entry says again.
-        match (&anchor.next, path.parent()) {
-            (Some(_), Some(folder)) => File::open(folder)?.sync_all(),
-            (Some(_), None) | (None, _) => Ok(()),
-        }
-    };
-    write().map_err(|error| Unusable::File(path.to_owned(), error))
 }
 
 fn entry_from(row: &Row<'_>) -> rusqlite::Result<Entry> {
@@ -575,6 +579,7 @@ fn ended_from(row: &Row<'_>) -> rusqlite::Result<Ended> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     fn id(text: &str) -> CallId {
         CallId(text.into())

@@ -8,8 +8,9 @@
 //! - [`undo`] keeps what was there before each change of a file, so that it can be taken back.
 //! - [`approve`] holds back what needs a yes at home until its owner has said it there.
 //! - [`tools`] does what is left to do; [`sandbox`] is what commands run behind.
+//! - [`intake`] judges the files that the Worker sends, piece by piece.
 //! - [`processes`] keeps the programs that go on in the background, [`outputs`] all that commands wrote.
-//! - [`home`] is the bridge's own folder, [`pair`] the handshake that fills it.
+//! - [`home`] is the bridge's own folder, [`pair`] the handshake that fills it, [`keychain`] where its key lies if not there.
 //! - [`status`], [`doctor`] and [`audit`] tell its owner how things stand; [`install`] starts it with the machine, [`logs`] keeps its log small.
 
 pub mod approve;
@@ -19,7 +20,9 @@ pub mod doctor;
 pub mod guard;
 pub mod home;
 pub mod install;
+pub mod intake;
 pub mod journal;
+pub mod keychain;
 pub mod logs;
 pub mod outputs;
 pub mod pair;

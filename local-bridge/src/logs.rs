@@ -18,6 +18,9 @@ pub const MOST_BYTES: u64 = 1_000_000;
 /// How many files there are.
 pub const FILES: u32 = 5;
 
+/// The file that is written to next. It is made before any other is moved: on a full disk none is lost for it.
+const NEXT: &str = "bridge.log.next";
+
 /// What stands where a secret stood.
 const MASK: &str = "***";
 
@@ -34,6 +37,7 @@ pub struct Log {
     file: File,
     written: u64,
     most: u64,
+    torn: bool,
     secrets: Vec<String>,
 }
 
@@ -52,6 +56,7 @@ impl Log {
             file,
             written,
             most,
+            torn: false,
             secrets: secrets.into_iter().filter(long).collect(),
         })
     }
@@ -62,6 +67,8 @@ impl Log {
     }
 
     fn turn_over(&mut self) -> io::Result<()> {
+        let next = self.folder.join(NEXT);
+        let file = appended(&next)?;
         for number in (1..FILES).rev() {
             match fs::rename(self.numbered(number - 1), self.numbered(number)) {
                 Ok(()) => {}
@@ -69,7 +76,8 @@ impl Log {
                 Err(error) => return Err(error),
             }
         }
-        self.file = appended(&self.path())?;
+        fs::rename(next, self.path())?;
+        self.file = file;
         self.written = 0;
         Ok(())
     }
@@ -92,7 +100,12 @@ impl Write for Log {
         if self.written > 0 && self.written + size > self.most {
             self.turn_over()?;
         }
+        // After a line of which a full disk took only the beginning, the next one begins anew.
+        let gap: &[u8] = if self.torn { b"\n" } else { b"" };
+        self.torn = true;
+        self.file.write_all(gap)?;
         self.file.write_all(told.as_bytes())?;
+        self.torn = false;
         self.written += size;
         Ok(line.len())
     }
@@ -190,6 +203,43 @@ mod tests {
             let metadata = fs::metadata(logs.join(path)).unwrap();
             assert_eq!(metadata.permissions().mode() & 0o777, mode, "{path}");
         }
+    }
+
+    #[test]
+    fn a_disk_that_takes_nothing_costs_no_older_file_and_no_later_line() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = log(folder.path(), 20);
+        for number in 0..5 {
+            log.write_all(format!("line {number:04}\n").as_bytes())
+                .unwrap();
+        }
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        let before = (read("bridge.log.2"), read("bridge.log.1"));
+        // No new file can be made.
+        fs::create_dir(folder.path().join(NEXT)).unwrap();
+        for _ in 0..9 {
+            log.write_all(b"a line that is too long for the rest\n")
+                .unwrap_err();
+        }
+        assert_eq!((read("bridge.log.2"), read("bridge.log.1")), before);
+        fs::remove_dir(folder.path().join(NEXT)).unwrap();
+        log.write_all(b"a line that is too long for the rest\n")
+            .unwrap();
+        assert_eq!(read("bridge.log.1"), "line 0004\n");
+        assert_eq!(read("bridge.log"), "a line that is too long for the rest\n");
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_line_after_one_that_was_cut_off_begins_anew() {
+        let folder = tempfile::tempdir().unwrap();
+        let mut log = log(folder.path(), 1000);
+        let whole = std::mem::replace(&mut log.file, appended(Path::new("/dev/full")).unwrap());
+        log.write_all(b"one\n").unwrap_err();
+        log.file = whole;
+        log.write_all(b"two\n").unwrap();
+        log.write_all(b"three\n").unwrap();
+        assert_eq!(fs::read_to_string(log.path()).unwrap(), "\ntwo\nthree\n");
     }
 
     #[test]

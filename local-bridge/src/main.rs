@@ -6,15 +6,19 @@ mod yes;
 use anyhow::{Context, Result, bail};
 use care::Care;
 use clap::{Parser, Subcommand};
-use local_bridge::home::Home;
+use local_bridge::home::{Broken, Home, Wish};
 use local_bridge::pair;
 use local_bridge::policy::{self, Law, Policy};
 use local_bridge::sandbox::{self, Enclosure, Fence};
+use local_bridge::tunnel::Unready;
 use protocol::session::Access;
 use std::io::{BufRead, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use yes::Yes;
+
+/// What a service manager reads as a failure that passes (`EX_TEMPFAIL`).
+const TRY_AGAIN: u8 = 75;
 
 /// Bernard's hands on this machine: carries out what its owner asks for, and only ever dials out.
 #[derive(Debug, Parser)]
@@ -47,6 +51,9 @@ enum OwnerCommand {
         /// What Bernard calls this machine [default: its host name]
         #[arg(long)]
         name: Option<String>,
+        /// Where this machine's key is to lie; auto takes the system's keychain where it is open, else a file that only you can read
+        #[arg(long, value_parser = ["auto", "keychain", "file"], default_value = "auto")]
+        keys: String,
     },
     /// Forget key and pairing
     Unpair {
@@ -72,7 +79,7 @@ enum PolicyCommand {
         #[arg(long)]
         name: Option<String>,
         /// What may be done there
-        #[arg(long, value_parser = ["read", "write"], default_value = "read")]
+        #[arg(long, value_parser = ["read", "append", "write"], default_value = "read")]
         access: String,
         /// How a command that may run begins, such as "git status"; may be given several times
         #[arg(long, value_name = "COMMAND")]
@@ -120,10 +127,31 @@ fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("local-bridge: {error:#}");
+            eprintln!("local-bridge: {}", told(&error));
+            if waits(&error) {
+                return ExitCode::from(TRY_AGAIN);
+            }
             ExitCode::FAILURE
         }
     }
+}
+
+/// An error and what caused it, each once: some name their cause themselves.
+fn told(error: &anyhow::Error) -> String {
+    let mut told = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !told.ends_with(&cause) {
+            told = format!("{told}: {cause}");
+        }
+    }
+    told
+}
+
+/// Whether a later start may do better without a change: the keychain opens when its owner comes.
+fn waits(error: &anyhow::Error) -> bool {
+    let closed = |broken: &Broken| matches!(broken, Broken::Keychain(_));
+    error.downcast_ref().is_some_and(closed)
+        || matches!(error.downcast_ref(), Some(Unready::Home(broken)) if closed(broken))
 }
 
 fn fenced(enclosure: &Enclosure) -> ExitCode {
@@ -136,7 +164,7 @@ fn obey(given: Option<PathBuf>, command: OwnerCommand) -> Result<()> {
     let path = home_path(given)?;
     let home = Home::open(&path).context("opening local-bridge's folder")?;
     match command {
-        OwnerCommand::Pair { link, name } => pair(&home, &link, name),
+        OwnerCommand::Pair { link, name, keys } => pair(&home, &link, name, wish(&keys)),
         OwnerCommand::Unpair { yes } => unpair(&home, yes),
         OwnerCommand::Yes(command) => yes::obey(&home, command),
         OwnerCommand::Policy(PolicyCommand::Init {
@@ -154,18 +182,26 @@ fn obey(given: Option<PathBuf>, command: OwnerCommand) -> Result<()> {
 }
 
 fn home_path(given: Option<PathBuf>) -> Result<PathBuf> {
-    Ok(match given {
-        Some(path) => path,
-        None => std::env::home_dir()
-            .context("there is no home folder; say where with --home")?
-            .join(".bernard"),
-    })
+    if let Some(path) = given {
+        return Ok(path);
+    }
+    let account = std::env::home_dir().filter(|account| account.is_absolute());
+    let account = account.context("there is no home folder; say where with --home")?;
+    Ok(account.join(".bernard"))
 }
 
-fn pair(home: &Home, link: &str, name: Option<String>) -> Result<()> {
-    let _held = home.lock()?;
+fn wish(keys: &str) -> Wish {
+    match keys {
+        "keychain" => Wish::Keychain,
+        "file" => Wish::File,
+        _ => Wish::Auto,
+    }
+}
+
+fn pair(home: &Home, link: &str, name: Option<String>, wish: Wish) -> Result<()> {
+    let _held = care::alone(home)?;
     let name = name.unwrap_or_else(pair::machine_name);
-    let paired = pair::pair(home, link, &name)?;
+    let paired = pair::pair(home, link, &name, wish)?;
     println!("id: {}", paired.id);
     println!("words: {}", paired.words.join(" "));
     println!(
@@ -173,22 +209,30 @@ fn pair(home: &Home, link: &str, name: Option<String>) -> Result<()> {
     );
     println!("local-bridge run");
     println!("or, to start it with the machine: local-bridge install");
-    println!(
-        "(the key is in a file that only you can read, {}, not in the system's keychain)",
-        home.path().join("key").display()
-    );
+    println!("Your key lies in {}.", home.lies(paired.kept));
+    if let Some(why) = paired.why_not {
+        println!("(Not in the system's keychain: {why}.)");
+    }
     Ok(())
 }
 
 fn unpair(home: &Home, yes: bool) -> Result<()> {
-    let _held = home.lock()?;
+    let _held = care::alone(home)?;
+    let paired = home.path().join("pairing.json").exists();
+    if !paired && home.kept().is_none() {
+        println!("There is nothing to forget: this machine has no key and is not paired.");
+        return Ok(());
+    }
     if !yes {
         asked("Forget this machine's key and whom it is paired with?")?;
     }
     home.unpair()?;
-    println!(
-        "Forgotten. Bernard still lists this machine until you revoke it in the chat or the console."
-    );
+    println!("Forgotten; policy, log and undo stay.");
+    if paired {
+        println!(
+            "Bernard still lists this machine until you revoke it in the chat or the console."
+        );
+    }
     Ok(())
 }
 
@@ -231,10 +275,10 @@ fn init(
             .to_string_lossy()
             .into_owned(),
     };
-    let access = if access == "write" {
-        Access::Write
-    } else {
-        Access::Read
+    let access = match access {
+        "write" => Access::Write,
+        "append" => Access::Append,
+        _ => Access::Read,
     };
     let words = |command: &String| command.split_whitespace().map(str::to_owned).collect();
     let commands: Vec<Vec<String>> = commands.iter().map(words).collect();
@@ -300,4 +344,20 @@ fn show(home: &Home) -> Result<()> {
         .with_context(|| format!("reading {}", home.policy().display()))?;
     print!("{text}");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_error_tells_each_cause_once() {
+        let path = "/nonexistent/home".into();
+        let source = std::io::ErrorKind::PermissionDenied.into();
+        let error = anyhow::Error::from(Broken::Io { path, source });
+        assert_eq!(
+            told(&error.context("opening local-bridge's folder")),
+            "opening local-bridge's folder: /nonexistent/home: permission denied"
+        );
+    }
 }

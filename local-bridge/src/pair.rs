@@ -1,6 +1,7 @@
 //! The one-time handshake that joins this machine to a person's Bernard.
 
-use crate::home::{Broken, Home, Pairing};
+use crate::home::{Broken, Home, Kept, Made, Pairing, Wish};
+use crate::keychain::NoKeychain;
 use crate::status::now;
 use protocol::key::{BadKey, PublicKey, SigningKey, random_text};
 use protocol::pairing::{Answer, Link, MAX_NAME, Refused, Request, six_words};
@@ -24,6 +25,10 @@ pub struct Paired {
     pub id: String,
     /// Six words that both sides show.
     pub words: [&'static str; 6],
+    /// Where this machine's key lies.
+    pub kept: Kept,
+    /// Why it is not in the keychain, where that was tried.
+    pub why_not: Option<NoKeychain>,
 }
 
 /// Why a pairing did not come about.
@@ -75,11 +80,11 @@ struct Refusal {
     error: String,
 }
 
-/// Joins this machine to the Bernard that made the link, and remembers it.
-pub fn pair(home: &Home, link: &str, name: &str) -> Result<Paired, Unpaired> {
+/// Joins this machine to the Bernard that made the link, and remembers it; the key is kept where its owner wishes.
+pub fn pair(home: &Home, link: &str, name: &str, wish: Wish) -> Result<Paired, Unpaired> {
     let link = Link::parse(link)?;
     let address = endpoint(&link.worker, "/bridge/pair")?;
-    let key = home.make_key()?;
+    let Made { key, kept, why_not } = home.make_key_in(wish)?;
     let request = Request::new(&link, &key, name, &random_text()?)?;
     let body = serde_json::to_string(&request).map_err(|error| Unpaired::Unreachable {
         worker: link.worker.clone(),
@@ -97,6 +102,8 @@ pub fn pair(home: &Home, link: &str, name: &str) -> Result<Paired, Unpaired> {
     Ok(Paired {
         id,
         words: words(&key.public(), &command_key),
+        kept,
+        why_not,
     })
 }
 

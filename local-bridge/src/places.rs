@@ -72,6 +72,12 @@ pub enum NoPlace {
     /// The root may only be read.
     #[error("'{0}' may only be read")]
     ReadOnly(String),
+    /// The root may only be added to, and this would change what is there or take it away.
+    #[error(
+        "'{0}' lies in a folder that may only be added to: a file or folder with a new name can be made there, and files.append adds to the end of a text; \
+         what is there is not changed, replaced, moved or deleted"
+    )]
+    AddOnly(String),
     /// It cannot be done, and nothing was changed; what would help is said where it is known.
     #[error("{0}")]
     Refused(String),
@@ -160,7 +166,8 @@ impl From<NoPlace> for Outcome {
             NoPlace::Outside(_)
             | NoPlace::Forbidden(_)
             | NoPlace::Linked(_)
-            | NoPlace::ReadOnly(_) => Self::Denied { reason },
+            | NoPlace::ReadOnly(_)
+            | NoPlace::AddOnly(_) => Self::Denied { reason },
             NoPlace::NoRoot { .. }
             | NoPlace::Refused(_)
             | NoPlace::Unfit { .. }
@@ -188,12 +195,16 @@ impl Root {
         forbidden(&Path::new(self.path.file_name().unwrap_or_default()).join(path))
     }
 
-    /// Whether a path below this root may be read at the most: what git keeps for itself can name programs that it then runs.
+    /// Whether a path below this root may be read at the most: what git keeps for itself can name programs that it then runs, and what
+    /// lies in a disk's trash is put back by its owner, who trusts what is noted there.
     pub fn keeps(&self, path: &Path) -> bool {
+        let kept = |name: &str| {
+            matches!(name, ".git" | ".trash" | ".trashes") || name.starts_with(".trash-")
+        };
         self.forbids(path)
             || path
                 .components()
-                .any(|part| folded(part.as_os_str()) == ".git")
+                .any(|part| kept(&folded(part.as_os_str())))
     }
 }
 
@@ -286,9 +297,25 @@ impl Place<'_> {
         Ok(file)
     }
 
+    /// Whether what lies there may be changed or taken away.
+    pub fn changeable(&self) -> Result<(), NoPlace> {
+        match self.root.access {
+            Access::Read => Err(NoPlace::ReadOnly(self.shown())),
+            Access::Append => Err(NoPlace::AddOnly(self.shown())),
+            Access::Write => Ok(()),
+        }
+    }
+
     /// Opens the way to a place that is about to be changed, and makes nothing yet; the root must be open for writing.
     pub fn above(&self) -> Result<Above<'_>, NoPlace> {
-        if self.root.access < Access::Write {
+        self.changeable()?;
+        self.above_new()
+    }
+
+    /// Opens the way to a place where something is about to be added, and makes nothing yet; the root must be open for that at least.
+    /// Whoever goes on from here must leave what is there as it is, or ask [`Place::changeable`].
+    pub fn above_new(&self) -> Result<Above<'_>, NoPlace> {
+        if self.root.access < Access::Append {
             return Err(NoPlace::ReadOnly(self.shown()));
         }
         let Some(name) = self.path.file_name() else {

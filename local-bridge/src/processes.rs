@@ -1,13 +1,17 @@
 //! The programs that go on in the background. They live as long as the bridge at the most, and each has its own bound of time.
 
 pub mod capture;
+mod listed;
 mod plain;
 pub mod program;
 mod terminal;
 
+pub use listed::{Listed, listed};
+
 use crate::home::Home;
 use crate::outputs::Outputs;
 use crate::places::visible;
+use crate::status::now;
 use crate::tools::figures::size;
 use capture::Capture;
 use program::{End, Ending, GRACE, Group, Input, Program, exit};
@@ -34,7 +38,7 @@ pub struct Processes {
     home: Home,
     outputs: Outputs,
     room: Arc<Semaphore>,
-    table: Mutex<Table>,
+    table: Arc<Mutex<Table>>,
 }
 
 #[derive(Debug)]
@@ -58,6 +62,10 @@ pub struct Process {
     pub id: String,
     /// How it was started.
     pub argv: Vec<String>,
+    /// The number of the process to end, with which all ends that it began; its keeper, where it has one.
+    pub pid: Option<u32>,
+    /// When it began, in milliseconds since 1970.
+    pub since: i64,
     begun: Instant,
     limit: Duration,
     group: Group,
@@ -85,11 +93,12 @@ impl Processes {
             Ok(()) | Err(_) => {}
         }
         let outputs = Outputs::open(&home.outputs())?;
+        listed::write(home, &[]);
         Ok(Self {
-            table: Mutex::new(Table {
+            table: Arc::new(Mutex::new(Table {
                 next: outputs.next_number(),
                 all: Vec::new(),
-            }),
+            })),
             home: home.clone(),
             outputs,
             room: Arc::new(Semaphore::new(MOST)),
@@ -123,6 +132,8 @@ impl Processes {
         let process = Arc::new(Process {
             id: slot.id,
             argv: argv.to_vec(),
+            pid: program.pid(),
+            since: now(),
             begun: Instant::now(),
             limit,
             group: program.group(),
@@ -131,17 +142,20 @@ impl Processes {
             stop: watch::Sender::new(None),
             ended: watch::Sender::new(None),
         });
-        let (watched, home) = (Arc::clone(&process), self.home.clone());
-        let held = slot.held;
-        tokio::spawn(async move {
-            let stop = watched.stop.subscribe();
-            let end = program.ended(limit, stopped(stop, home)).await;
-            watched.settle(end).await;
-            drop(held);
-        });
         let mut table = self.lock();
         table.all.push(Arc::clone(&process));
         table.forget();
+        listed::write(&self.home, &table.all);
+        drop(table);
+        let (watched, home) = (Arc::clone(&process), self.home.clone());
+        let (held, table) = (slot.held, Arc::clone(&self.table));
+        tokio::spawn(async move {
+            let stop = watched.stop.subscribe();
+            let end = program.ended(limit, stopped(stop, home.clone())).await;
+            watched.settle(end).await;
+            listed::write(&home, &locked(&table).all);
+            drop(held);
+        });
         process
     }
 
@@ -183,8 +197,12 @@ impl Processes {
     }
 
     fn lock(&self) -> MutexGuard<'_, Table> {
-        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.table)
     }
+}
+
+fn locked(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
+    table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Table {

@@ -4,6 +4,7 @@ use crate::audit::{self, Line};
 use crate::home::{Broken, Home, Process, State};
 use crate::journal::{Journal, Ledger};
 use crate::policy::Law;
+use crate::processes::{Listed, listed};
 use crate::sandbox::Fence;
 use crate::tools::figures::moment;
 use protocol::key::PublicKey;
@@ -16,9 +17,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 /// How many calls are shown.
 const LAST: usize = 5;
-
-/// Where the private key is.
-const KEPT: &str = "in a file that only you can read, not in the system's keychain";
 
 /// All of it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -47,6 +45,8 @@ pub struct Status {
     pub last: Vec<Line>,
     /// The calls that have begun and not ended.
     pub runs: Vec<Begun>,
+    /// The programs that run in the background.
+    pub background: Vec<Listed>,
     /// The calls that wait for a yes at home.
     pub asks: Vec<Begun>,
     /// How many results the Worker has not stored yet.
@@ -66,8 +66,8 @@ pub struct Status {
 pub struct Key {
     /// Its id, if there is one.
     pub id: Option<String>,
-    /// Where its private half is kept.
-    pub kept: &'static str,
+    /// Where its private half lies, if there is one.
+    pub kept: Option<String>,
 }
 
 /// A pairing.
@@ -150,6 +150,7 @@ impl Status {
             sandbox,
             last: audit::lines(&ledger, LAST),
             runs: runs.collect(),
+            background: listed(home),
             asks: asks.collect(),
             waiting: ledger
                 .kept
@@ -184,7 +185,7 @@ fn who(home: &Home) -> (Key, Option<Paired>, Option<String>) {
     });
     let key = Key {
         id: public.map(|key| key.id().0),
-        kept: KEPT,
+        kept: home.kept().map(|kept| home.lies(kept)),
     };
     (key, paired, (!broken.is_empty()).then(|| broken.join("; ")))
 }
@@ -215,8 +216,12 @@ pub fn running(home: &Home) -> Result<Option<Process>, Broken> {
             error @ (Broken::Io { .. }
             | Broken::Open(_)
             | Broken::Damaged { .. }
+            | Broken::Foreign(_)
             | Broken::NotPaired
-            | Broken::Key(_)),
+            | Broken::Key(_)
+            | Broken::Keychain(_)
+            | Broken::Unkept(_)
+            | Broken::Left { .. }),
         ) => Err(error),
     }
 }
@@ -243,7 +248,7 @@ impl Connection {
 }
 
 fn rules(home: &Home) -> (Rules, String) {
-    match Law::open(home) {
+    match Law::in_force(home) {
         Ok(mut law) => {
             let policy = law.current();
             let rules = Rules {
@@ -324,8 +329,9 @@ impl fmt::Display for Status {
         }
         row("sandbox", &self.sandbox)?;
         self.write_calls(&mut row)?;
-        match &self.key.id {
-            Some(id) => row("key", &format_args!("{id} ({})", self.key.kept))?,
+        let id = self.key.id.as_deref().unwrap_or("not to be read");
+        match &self.key.kept {
+            Some(kept) => row("key", &format_args!("{id}; it lies in {kept}"))?,
             None => row("key", &"none yet")?,
         }
         row("home", &self.home.display())?;
@@ -355,6 +361,13 @@ impl Status {
             row(
                 "",
                 &format_args!("running: {} call {}", begun.tool, begun.call),
+            )?;
+        }
+        for listed in &self.background {
+            let (id, since, command) = (&listed.id, utc(listed.since), &listed.command);
+            row(
+                "",
+                &format_args!("in the background: {id} since {since}: {command}"),
             )?;
         }
         for asked in &self.asks {
@@ -432,7 +445,7 @@ mod tests {
             home: "/home/anna/.bernard".into(),
             key: Key {
                 id: Some("me".into()),
-                kept: "in a file",
+                kept: Some("a file".into()),
             },
             paired: Some(Paired {
                 worker: "https://bernard.example".into(),
@@ -460,6 +473,12 @@ mod tests {
                 call: "c8".into(),
                 tool: "shell.run".into(),
             }],
+            background: vec![Listed {
+                id: "p3".into(),
+                command: "make all".into(),
+                since: 1_790_000_030_000,
+                pid: Some(77),
+            }],
             asks: vec![Begun {
                 call: "c9".into(),
                 tool: "files.trash".into(),
@@ -483,9 +502,10 @@ WRONG       line 3: odd
 sandbox     whole
 calls       7 ended in all; 1 running; 2 results wait for the Worker
             running: shell.run call c8
+            in the background: p3 since 2026-09-21 14:13:50 UTC: make all
             waits for your yes: files.trash call c9; local-bridge approve
                 7  2026-09-21 14:14:20  files.read   done         log abababababab  call c7
-key         me (in a file)
+key         me; it lies in a file
 home        /home/anna/.bernard
 log         none; local-bridge run --log-file writes one
 ";

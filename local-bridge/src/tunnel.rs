@@ -1,14 +1,18 @@
 //! The only network: dials the Worker, proves both sides, carries frames, and comes back after a loss.
 
 mod dial;
+mod ends;
+mod pulse;
 mod rhythm;
+mod wire;
 
 pub use rhythm::{Backoff, Timing};
 
-use crate::approve::{self, Scene};
+use crate::approve::{self, Scene, rule};
 use crate::calls::{Action, Calls, News, Order};
 use crate::guard::{Guard, Keys, Refused};
 use crate::home::{Broken, Home, Pairing, State};
+use crate::intake::{Inflow, Intake, Intakes, Wrong};
 use crate::journal::{self, Journal, Unusable};
 use crate::pair::{self, BadAddress};
 use crate::policy::{Law, Policy, Unfit};
@@ -18,38 +22,39 @@ use crate::tools::files_send::{Courier, FromTool, Piece};
 use crate::tools::{self, Job};
 use crate::undo::{self, Undo};
 use dial::{dial, socket_address};
+use ends::{closed, part, prove};
 use futures::{SinkExt, StreamExt};
 use protocol::call::{CallId, Outcome};
-use protocol::key::{BadKey, KeyId, random_text};
-use protocol::session::{Hello, Transcript, session_id};
+use protocol::chunk::Chunk;
+use protocol::key::BadKey;
+use protocol::session::Hello;
 use protocol::token;
-use protocol::{
-    CLOSE_FROZEN, CLOSE_REPLACED, CLOSE_REVOKED, CLOSE_VIOLATION, PING, PONG, ToBridge, ToWorker,
-    VERSION, read_frame, write_frame,
-};
+use protocol::warrant::PROPOSE;
+use protocol::{PING, PONG, ToWorker, VERSION, read_frame, write_frame};
+use pulse::Pulse;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tokio::net::TcpStream;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{
     Instant, Interval, MissedTickBehavior, interval, interval_at, sleep, sleep_until, timeout,
 };
-use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 use url::Url;
+use wire::Wire;
 
 /// How many pieces of files wait for the line: a quarter of the Worker's window.
 const PIECES: usize = 4;
 
-/// How long the last frame of a connection may take to reach the other side.
-const PARTING: Duration = Duration::from_secs(1);
-
 /// How often a bridge that carries out calls, or holds them back, looks whether it has been frozen and what its owner says at home:
 /// soon enough for who is afraid.
 const LOOK: Duration = Duration::from_millis(500);
+
+/// How long an answer that may be at the door already is waited for, when a silence has lasted too long: a machine that has slept, or was held
+/// up by a line that took nothing, has not read yet what came meanwhile.
+const LAST_LOOK: Duration = Duration::from_millis(200);
 
 /// How long running tools may take to stop when the bridge does.
 const STOPPING: Duration = Duration::from_secs(4);
@@ -68,9 +73,12 @@ pub struct Tunnel {
     undo: Arc<Undo>,
     calls: Calls<Journal>,
     running: HashMap<CallId, Run>,
+    intakes: Intakes,
     from_tools: mpsc::Receiver<FromTool>,
     to_us: mpsc::Sender<FromTool>,
     stop: watch::Receiver<bool>,
+    /// When the session under way was proven.
+    proven: Option<Instant>,
 }
 
 /// Why the bridge cannot run at all.
@@ -102,6 +110,8 @@ struct Run {
     attempt: u64,
     cancel: watch::Sender<bool>,
     credit: Option<watch::Sender<u64>>,
+    /// The word that it may make its change, where it receives a file first.
+    go: Option<watch::Sender<bool>>,
 }
 
 /// What the Worker is to be told.
@@ -110,6 +120,17 @@ enum Telling {
     /// How a call ended; its receipt is signed for the line that takes it.
     Result(journal::Ended),
     Frame(ToWorker),
+}
+
+/// What commands run behind, and which of them reach the network nevertheless.
+fn behind(fence: &Fence, policy: &Policy) -> String {
+    let reaching = policy.commands.iter().filter(|rule| rule.network);
+    let reaching: Vec<String> = reaching.map(|rule| rule.argv.join(" ")).collect();
+    let told = fence.told(policy.sandbox);
+    if reaching.is_empty() {
+        return told;
+    }
+    format!("{told}; the network is open to {}", reaching.join(", "))
 }
 
 /// Why a connection ended.
@@ -147,12 +168,19 @@ enum Ended {
     Key(#[from] BadKey),
 }
 
-type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+type Socket = WebSocketStream<MaybeTlsStream<Wire>>;
 
 /// A connection whose two sides are proven.
 struct Line<'a> {
     socket: &'a mut Socket,
     guard: Guard,
+    pulse: Pulse,
+}
+
+impl From<Wrong> for Ended {
+    fn from(wrong: Wrong) -> Self {
+        Self::Violation(wrong.to_string())
+    }
 }
 
 impl From<Refused> for Ended {
@@ -196,7 +224,7 @@ impl Tunnel {
         Ok(Self {
             address: socket_address(&pairing.worker)?,
             calls: Calls::revive(journal, now())?,
-            law: Law::open(home)?,
+            law: Law::in_force(home)?,
             fence: Fence::find(),
             processes: Arc::new(Processes::open(home).map_err(Unready::Output)?),
             undo: Arc::new(Undo::open(home.path(), now())?),
@@ -205,9 +233,11 @@ impl Tunnel {
             keys: Keys { own, command },
             timing,
             running: HashMap::new(),
+            intakes: Intakes::default(),
             from_tools,
             to_us,
             stop,
+            proven: None,
         })
     }
 
@@ -218,19 +248,19 @@ impl Tunnel {
         if !policy.commands.is_empty() {
             tracing::info!("{}", self.fence.told(policy.sandbox));
         }
-        let (mut failures, mut stop) = (0, self.stop.clone());
+        let (mut failing, mut stop) = (Instant::now(), self.stop.clone());
         loop {
-            let begun = Instant::now();
             let ended = Box::pin(self.connect_once()).await;
             self.disconnected(&ended);
             if matches!(ended, Ended::Stopped) {
                 break;
             }
-            if begun.elapsed() >= self.timing.healthy || matches!(ended, Ended::PolicyChanged) {
-                failures = 0;
+            let lasted = self.proven.take().map(|at| at.elapsed());
+            let is_healthy = lasted.is_some_and(|lasted| lasted >= self.timing.healthy);
+            if is_healthy || matches!(ended, Ended::PolicyChanged) {
+                failing = Instant::now();
             }
-            let wait = ended.backoff(&self.timing).wait(failures);
-            failures += 1;
+            let wait = ended.backoff(&self.timing).wait(failing.elapsed());
             tracing::debug!("next try in {} ms", wait.as_millis());
             let waited = self.meanwhile(stopped_or(&mut stop, sleep(wait))).await;
             match waited {
@@ -248,8 +278,8 @@ impl Tunnel {
         let policy = self.law.current();
         let hello = self.hello(&policy);
         let dialling = Box::pin(dial(self.address.clone(), self.ticket(), self.timing.dial));
-        let mut socket = match self.meanwhile(stopped_or(&mut stop, dialling)).await {
-            Ok(Some(Ok(socket))) => socket,
+        let (mut socket, meter) = match self.meanwhile(stopped_or(&mut stop, dialling)).await {
+            Ok(Some(Ok(connected))) => connected,
             Ok(Some(Err(ended))) => return self.explained(ended),
             Ok(None) => return Ended::Stopped,
             Err(ended) => return ended,
@@ -257,6 +287,8 @@ impl Tunnel {
         let ended = match self.prove(&mut socket, &hello, &mut stop).await {
             Ok(session) => {
                 self.connected();
+                let pulse = Pulse::new(&self.timing, meter);
+                let session = (session, pulse);
                 self.serve(&mut socket, session, &hello, &mut stop).await
             }
             Err(ended) => ended,
@@ -285,13 +317,17 @@ impl Tunnel {
     async fn serve(
         &mut self,
         socket: &mut Socket,
-        session: String,
+        (session, pulse): (String, Pulse),
         told_hello: &str,
         stop: &mut watch::Receiver<bool>,
     ) -> Ended {
         let lease = i64::try_from(self.timing.lease.as_millis()).unwrap_or(i64::MAX);
         let guard = Guard::new(self.keys.clone(), session, lease, now());
-        let line = &mut Line { socket, guard };
+        let line = &mut Line {
+            socket,
+            guard,
+            pulse,
+        };
         match self.served(line, told_hello, stop).await {
             Ok(never) => match never {},
             Err(ended) => ended,
@@ -307,15 +343,17 @@ impl Tunnel {
         self.take(line, News::Welcomed).await?;
         let mut ping = interval_at(Instant::now() + self.timing.ping, self.timing.ping);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut heard = Instant::now();
         let mut look = looking();
+        let told = self.law.current();
         loop {
             tokio::select! {
-                frame = line.socket.next() => {
-                    heard = Instant::now();
-                    self.incoming(line, frame).await?;
+                frame = line.socket.next() => self.incoming(line, frame).await?,
+                Some(news) = self.from_tools.recv() => {
+                    self.outgoing(line, news).await?;
+                    if self.calls.idle() && !Arc::ptr_eq(&told, &self.law.current()) {
+                        ping.reset_after(LOOK); // a call may have made a rule; its end is acknowledged first
+                    }
                 }
-                Some(news) = self.from_tools.recv() => self.outgoing(line, news).await?,
                 _ = ping.tick() => {
                     if self.calls.idle() {
                         let policy = self.law.current();
@@ -324,15 +362,25 @@ impl Tunnel {
                         }
                     }
                     self.send(line, Message::text(PING)).await?;
+                    line.pulse.pinged();
                 }
                 _ = look.tick(), if self.is_busy() => {
                     for ruled in self.look()? {
                         self.take(line, ruled).await?;
                     }
                 }
-                () = sleep_until(heard + self.timing.lease) => return Err(Ended::Silent),
+                () = sleep_until(line.pulse.ends()) => self.look_once_more(line).await?,
                 () = stopped(stop) => return Err(Ended::Stopped),
             }
+        }
+    }
+
+    /// The line is given up, unless something has come after all.
+    async fn look_once_more(&mut self, line: &mut Line<'_>) -> Result<(), Ended> {
+        match timeout(LAST_LOOK, line.socket.next()).await {
+            Ok(frame) => self.incoming(line, frame).await,
+            Err(_) if line.pulse.ends() > Instant::now() => Ok(()), // a part of a frame
+            Err(_) => Err(Ended::Silent),
         }
     }
 
@@ -345,7 +393,10 @@ impl Tunnel {
             return Err(Ended::Closed(String::new()));
         };
         match frame? {
-            Message::Text(text) if text.as_str() == PONG => Ok(line.guard.heard(now())?),
+            Message::Text(text) if text.as_str() == PONG => {
+                line.pulse.ponged();
+                Ok(line.guard.heard(now())?)
+            }
             Message::Text(text) => {
                 let frame =
                     read_frame(&text).map_err(|error| Ended::Violation(error.to_string()))?;
@@ -355,9 +406,15 @@ impl Tunnel {
             }
             Message::Ping(_) | Message::Pong(_) => Ok(line.guard.heard(now())?),
             Message::Close(why) => Err(closed(why)),
-            Message::Binary(_) | Message::Frame(_) => Err(Ended::Violation(
-                "a frame of bytes, which a Worker never sends".to_owned(),
-            )),
+            Message::Binary(bytes) => {
+                line.guard.heard(now())?;
+                let chunk =
+                    Chunk::decode(&bytes).map_err(|error| Ended::Violation(error.to_string()))?;
+                let call = chunk.call.clone();
+                self.take(line, News::Comes(call, Inflow::from(chunk)))
+                    .await
+            }
+            Message::Frame(_) => Err(Ended::Violation("half a frame".to_owned())),
         }
     }
 
@@ -377,8 +434,8 @@ impl Tunnel {
                 };
                 self.send(line, message).await
             }
-            ended @ FromTool::Ended { .. } => {
-                let news = self.noted(ended);
+            noted @ (FromTool::Received { .. } | FromTool::Ended { .. }) => {
+                let news = self.noted(noted);
                 match news {
                     Some(news) => self.take(line, news).await,
                     None => Ok(()),
@@ -406,9 +463,9 @@ impl Tunnel {
         for action in self.calls.handle(news, now())? {
             match action {
                 Action::Report(ended) => tellings.push(Telling::Result(ended)),
-                Action::Ask(tool) => {
+                Action::Ask(held) => {
                     tracing::info!("a call waits for a yes at home: local-bridge approve");
-                    approve::notify::notify(&self.home, &tool);
+                    approve::notify::notify(&self.home, &held);
                 }
                 Action::Wait { call, why, until } => {
                     let minutes = approve::minutes(until - now());
@@ -417,6 +474,15 @@ impl Tunnel {
                 Action::Start(order) => self.start(order),
                 Action::Stop(call) => self.cancel(&call),
                 Action::Credit { call, until } => self.credit(&call, until),
+                Action::Pass(call, inflow) => {
+                    let unread = self.intakes.take(&call, inflow)?;
+                    tellings.extend(unread.map(|mark| Telling::Frame(ToWorker::Read { mark })));
+                }
+                Action::Go(call) => {
+                    if let Some(Run { go: Some(go), .. }) = self.running.get(&call) {
+                        go.send_replace(true);
+                    }
+                }
                 Action::HangUp(why) => return Err(Ended::Violation(why)),
             }
         }
@@ -425,14 +491,24 @@ impl Tunnel {
 
     /// An ordered call that needs a yes at home comes with the question; a frozen machine asks nothing.
     fn asked_at_home(&mut self, news: News) -> News {
-        let News::Ordered(call) = news else {
-            return news;
-        };
         if self.home.panics() {
-            return News::Ordered(call);
+            return news;
         }
         let policy = self.law.current();
-        self.scene(&policy).ordered(call)
+        let scene = self.scene(&policy);
+        match news {
+            News::Ordered(call) => scene.ordered(call),
+            News::Unasked(call) => scene.unasked(call),
+            other @ (News::Welcomed
+            | News::Held(_)
+            | News::Ruled { .. }
+            | News::Acknowledged { .. }
+            | News::Credit { .. }
+            | News::Comes(..)
+            | News::Received { .. }
+            | News::Ended { .. }
+            | News::Lost) => other,
+        }
     }
 
     fn is_busy(&self) -> bool {
@@ -459,6 +535,7 @@ impl Tunnel {
 
     fn scene<'a>(&'a self, policy: &'a Policy) -> Scene<'a> {
         Scene {
+            home: &self.home,
             policy,
             pairing: &self.pairing,
             processes: &self.processes,
@@ -480,6 +557,7 @@ impl Tunnel {
             attempt: order.attempt,
             cancel,
             credit: Some(credit),
+            go: None,
         };
         self.running.insert(order.call.clone(), run);
         tracing::info!("call {}: {}", order.call, order.tool);
@@ -496,7 +574,24 @@ impl Tunnel {
             },
             order,
         };
-        tokio::spawn(carry_out(job, self.home.panics(), self.to_us.clone()));
+        let intake = self.intake(&job.order);
+        tokio::spawn(carry_out(
+            self.home.clone(),
+            job,
+            intake,
+            self.home.panics(),
+            self.to_us.clone(),
+        ));
+    }
+
+    /// What a call that receives a file receives it by.
+    fn intake(&mut self, order: &Order) -> Option<Intake> {
+        let run = self.running.get_mut(&order.call)?;
+        (order.tool.0 == tools::RECEIVING).then(|| {
+            let (go, going) = watch::channel(false);
+            run.go = Some(go);
+            self.intakes.open(&order.call, going, self.timing.lease)
+        })
     }
 
     /// Stops what runs if the home is frozen.
@@ -505,6 +600,7 @@ impl Tunnel {
             for run in self.running.values_mut() {
                 run.cancel.send_replace(true);
                 run.credit = None;
+                run.go = None;
             }
         }
     }
@@ -513,7 +609,9 @@ impl Tunnel {
         if let Some(run) = self.running.get_mut(call) {
             run.cancel.send_replace(true);
             run.credit = None; // wakes one that waits for it
+            run.go = None;
         }
+        self.intakes.close(call);
     }
 
     fn credit(&mut self, call: &CallId, until: u64) {
@@ -531,6 +629,7 @@ impl Tunnel {
     fn noted(&mut self, news: FromTool) -> Option<News> {
         match news {
             FromTool::Piece { .. } => None,
+            FromTool::Received { call, attempt } => Some(News::Received { call, attempt }),
             FromTool::Ended {
                 call,
                 attempt,
@@ -539,6 +638,7 @@ impl Tunnel {
             } => {
                 if self.running.get(&call).map(|run| run.attempt) == Some(attempt) {
                     self.running.remove(&call);
+                    self.intakes.close(&call);
                 }
                 tracing::info!("call {call}: {}", kind(&outcome));
                 Some(News::Ended {
@@ -572,7 +672,8 @@ impl Tunnel {
         }
     }
 
-    fn connected(&self) {
+    fn connected(&mut self) {
+        self.proven = Some(Instant::now());
         let Pairing { worker, name, .. } = &self.pairing;
         tracing::info!("connected to {worker} as {name}");
         self.remember(&State {
@@ -600,7 +701,14 @@ impl Tunnel {
             | Ended::Journal(_)
             | Ended::Key(_) => {}
         }
-        tracing::info!("connection closed: {ended}");
+        let before = self.home.state();
+        let error = Some(ended.to_string());
+        let is_news = before.connected || before.last_error != error;
+        if is_news {
+            tracing::info!("connection closed: {ended}");
+        } else {
+            tracing::debug!("connection closed: {ended}"); // it is tried several times a second
+        }
         if let Ended::Frozen(_) | Ended::Refused(_) = ended {
             self.processes
                 .stop_all("the Worker has frozen or revoked this machine");
@@ -608,19 +716,18 @@ impl Tunnel {
         if let Err(error) = self.lost(ended) {
             tracing::error!("{error}");
         }
-        let before = self.home.state();
-        let state = State {
-            connected: false,
-            since: now(),
-            last_error: Some(ended.to_string()),
-            accepted: before.accepted,
-        };
-        if before.connected || before.last_error != state.last_error {
-            self.remember(&state);
+        if is_news {
+            self.remember(&State {
+                connected: false,
+                since: now(),
+                last_error: error,
+                accepted: before.accepted,
+            });
         }
     }
 
     fn lost(&mut self, ended: &Ended) -> Result<(), Unusable> {
+        self.intakes.lost();
         for action in self.calls.handle(News::Lost, now())? {
             if let Action::Stop(call) = action {
                 self.cancel(&call);
@@ -671,6 +778,10 @@ impl Tunnel {
             commands: policy.shown_commands(),
             asking_commands: policy.asking_commands(),
             asking_tools: policy.asking_tools(),
+            free_commands: policy.free_commands(),
+            home_commands: policy.home_commands(),
+            home_tools: policy.home_tools(),
+            sandbox: behind(&self.fence, policy),
             policy_fault: self.law.fault(),
             policy_sha256: policy.sha256.clone(),
         };
@@ -693,7 +804,7 @@ impl Tunnel {
                     Some(FromTool::Ended { call, .. }) => {
                         self.running.remove(&call);
                     }
-                    Some(FromTool::Piece { .. }) => {}
+                    Some(FromTool::Piece { .. } | FromTool::Received { .. }) => {}
                     None => break,
                 }
             }
@@ -704,7 +815,13 @@ impl Tunnel {
     }
 }
 
-async fn carry_out(job: Job, panics: bool, to_us: mpsc::Sender<FromTool>) {
+async fn carry_out(
+    home: Home,
+    job: Job,
+    intake: Option<Intake>,
+    panics: bool,
+    to_us: mpsc::Sender<FromTool>,
+) {
     let (call, attempt) = (job.order.call.clone(), job.order.attempt);
     let policy_sha256 = job.policy.sha256.clone();
     let outcome = if panics {
@@ -713,7 +830,14 @@ async fn carry_out(job: Job, panics: bool, to_us: mpsc::Sender<FromTool>) {
         )
     } else {
         // In its own task, so that a defect in a tool ends as news and not as silence.
-        tokio::spawn(tools::run(job))
+        let running = async move {
+            match intake {
+                Some(intake) => tools::receive(job, intake).await,
+                None if job.order.tool.0 == PROPOSE => rule::make(&home, &job.policy, &job.order),
+                None => tools::run(job).await,
+            }
+        };
+        tokio::spawn(running)
             .await
             .unwrap_or_else(|_| tools::broken())
     };
@@ -724,109 +848,6 @@ async fn carry_out(job: Job, panics: bool, to_us: mpsc::Sender<FromTool>) {
         policy_sha256,
     };
     to_us.send(news).await.ok(); // fails only when the bridge has ended
-}
-
-/// Both proofs: ours for the Worker, and the Worker's for us by the key that was pinned when we were paired.
-async fn prove(socket: &mut Socket, keys: &Keys, hello: &str) -> Result<String, Ended> {
-    let ToBridge::Challenge { version, nonce } = next_frame(socket).await? else {
-        return Err(Ended::Violation(
-            "the session did not begin with a challenge".to_owned(),
-        ));
-    };
-    if version != VERSION {
-        return Err(Ended::Version(version));
-    }
-    let (KeyId(bridge), KeyId(command_id)) = (keys.own.public().id(), keys.command.id());
-    let bridge_nonce = random_text()?;
-    let transcript = Transcript {
-        bridge: &bridge,
-        command_key: &command_id,
-        worker_nonce: &nonce,
-        bridge_nonce: &bridge_nonce,
-        version: VERSION,
-        hello,
-    };
-    let ours = keys.own.sign(&transcript.bridge_bytes());
-    let answer = ToWorker::Answer {
-        nonce: bridge_nonce.clone(),
-        hello: hello.to_owned(),
-        signature: ours.clone(),
-    };
-    socket.send(Message::text(write_frame(&answer))).await?;
-    let ToBridge::Welcome { signature: theirs } = next_frame(socket).await? else {
-        return Err(Ended::Violation(
-            "the Worker did not prove itself".to_owned(),
-        ));
-    };
-    keys.command
-        .verify(&transcript.worker_bytes(), &theirs)
-        .map_err(|_| {
-            Ended::Violation(
-                "the Worker's key is not the one this machine was paired with".to_owned(),
-            )
-        })?;
-    Ok(session_id(&transcript, &ours, &theirs))
-}
-
-async fn next_frame(socket: &mut Socket) -> Result<ToBridge, Ended> {
-    loop {
-        match socket.next().await {
-            Some(Ok(Message::Text(text))) if text.as_str() == PONG => {}
-            Some(Ok(Message::Text(text))) => {
-                return read_frame(&text).map_err(|error| Ended::Violation(error.to_string()));
-            }
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
-            Some(Ok(Message::Close(why))) => return Err(closed(why)),
-            Some(Ok(Message::Binary(_) | Message::Frame(_))) => {
-                return Err(Ended::Violation(
-                    "a frame of bytes before the session".to_owned(),
-                ));
-            }
-            Some(Err(error)) => return Err(error.into()),
-            None => return Err(Ended::Closed(String::new())),
-        }
-    }
-}
-
-/// Says goodbye where that is ours to do, and waits a moment so that it arrives.
-async fn part(socket: &mut Socket, ended: &Ended) {
-    let (code, reason) = match ended {
-        Ended::Violation(why) => (CLOSE_VIOLATION, why.as_str()),
-        Ended::Stopped => (1001, "local-bridge was stopped"),
-        Ended::PolicyChanged => (1001, "the policy has changed"),
-        Ended::Version(_) => (1002, "another version of the protocol"),
-        Ended::Silent | Ended::Stuck => (1001, "silence"),
-        Ended::Journal(_) | Ended::Key(_) => (1011, "local-bridge cannot go on"),
-        Ended::Refused(_)
-        | Ended::Frozen(_)
-        | Ended::Replaced
-        | Ended::Unreachable(..)
-        | Ended::Closed(_)
-        | Ended::Line(_) => return,
-    };
-    let frame = CloseFrame {
-        code: code.into(),
-        reason: reason[..reason.floor_char_boundary(120)].into(), // a close frame holds 125 bytes
-    };
-    let parting = async {
-        socket.close(Some(frame)).await?;
-        while let Some(Ok(_)) = socket.next().await {}
-        Ok::<(), Error>(())
-    };
-    timeout(PARTING, parting).await.ok();
-}
-
-fn closed(why: Option<CloseFrame>) -> Ended {
-    let Some(why) = why else {
-        return Ended::Closed(String::new());
-    };
-    match u16::from(why.code) {
-        CLOSE_REVOKED => Ended::Refused(why.reason.to_string()),
-        CLOSE_FROZEN => Ended::Frozen(why.reason.to_string()),
-        CLOSE_REPLACED => Ended::Replaced,
-        code if why.reason.is_empty() => Ended::Closed(format!(" with code {code}")),
-        code => Ended::Closed(format!(" with code {code}: {}", why.reason)),
-    }
 }
 
 /// One look at a time, however long nothing ran.

@@ -47,7 +47,7 @@ pub(crate) enum Approver {
     },
     /// Forget the token
     Remove,
-    /// Show each question on the desktop, or do not; off by default
+    /// Show each question on the desktop, with buttons where it has them, or do not; off by default
     Notify {
         /// On, or off
         #[arg(value_parser = ["on", "off"])]
@@ -132,7 +132,9 @@ fn show_on_desktop(home: &Home, wanted: bool) -> Result<()> {
     let file = home.path().join(notify::FILE);
     if wanted {
         home.write(notify::FILE, "")?;
-        println!("A notification says that something waits, by its tool's name.");
+        println!(
+            "A notification shows what waits, with buttons where this desktop has them: whoever sits before it can answer."
+        );
     } else {
         match std::fs::remove_file(&file) {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error.into()),

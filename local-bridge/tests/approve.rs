@@ -6,7 +6,7 @@ use local_bridge::approve::Held;
 use local_bridge::approve::desk::Desk;
 use local_bridge::calls::Order;
 use local_bridge::home::{Home, Pairing};
-use local_bridge::policy::Policy;
+use local_bridge::policy::{AskedBy, Policy};
 use local_bridge::processes::Processes;
 use local_bridge::sandbox::Fence;
 use local_bridge::tools::files_send::Courier;
@@ -17,7 +17,7 @@ use protocol::call::{CallId, Outcome, ToolName};
 use protocol::key::{KeyId, PublicKey, SigningKey, random_text};
 use protocol::session::{Hello, Transcript, session_id};
 use protocol::token::{self, Binding, Kind};
-use protocol::warrant::{CANCEL, Warrant};
+use protocol::warrant::{CANCEL, PROPOSE, Warrant};
 use protocol::{CLOSE_FROZEN, PING, PONG, ToBridge, ToWorker, VERSION, read_frame, write_frame};
 use serde_json::{Value, json};
 use std::fs;
@@ -38,6 +38,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const SOON: Backoff = Backoff {
     first: Duration::from_millis(5),
+    soon: Duration::ZERO,
     most: Duration::from_millis(20),
 };
 
@@ -105,6 +106,7 @@ impl World {
     fn start(&mut self) {
         let timing = Timing {
             ping: Duration::from_millis(100),
+            answer: Duration::from_secs(20),
             lease: Duration::from_secs(20),
             dial: Duration::from_secs(20),
             retry: SOON,
@@ -159,6 +161,10 @@ impl World {
             }
         };
         timeout(PATIENCE, asked).await.unwrap()
+    }
+
+    fn policy_text(&self) -> String {
+        fs::read_to_string(self.home.policy()).unwrap()
     }
 
     /// How often the command has run.
@@ -219,12 +225,42 @@ impl Drop for World {
 
 impl Line {
     async fn order(&mut self, call: &str, tool: &str, arguments: Value) {
+        self.order_as(true, call, tool, arguments).await;
+    }
+
+    /// Orders a call about which nobody was asked in the chat.
+    async fn order_unasked(&mut self, call: &str, tool: &str, arguments: Value) {
+        self.order_as(false, call, tool, arguments).await;
+    }
+
+    /// Wishes for a rule and hears that it waits.
+    async fn wishes(&mut self, call: &str, allow: &[&str], exact: bool) {
+        let wish = json!({ "allow": allow, "exact": exact });
+        self.order_unasked(call, PROPOSE, wish).await;
+        let waiting = ToWorker::Waiting {
+            call: CallId(call.into()),
+            why: "a rule is wished for in the chat".into(),
+            minutes: 30,
+        };
+        assert_eq!(next(&mut self.socket).await, Some(waiting));
+    }
+
+    /// How a wish ends about which nobody is asked.
+    async fn wish_ends(&mut self, call: &str, wish: Value) -> Outcome {
+        self.order_unasked(call, PROPOSE, wish).await;
+        let (ended, outcome) = self.result().await;
+        assert_eq!(ended, call);
+        outcome
+    }
+
+    async fn order_as(&mut self, asked: bool, call: &str, tool: &str, arguments: Value) {
         self.seq += 1;
         let claims = Warrant {
             seq: self.seq,
             call: CallId(call.into()),
             tool: ToolName::new(tool),
             arguments,
+            asked,
         };
         let issuer = self.command.public().id();
         let binding = Binding {
@@ -248,6 +284,16 @@ impl Line {
         assert_eq!(next(&mut self.socket).await, Some(waiting));
     }
 
+    /// How this call ended, whatever is told once more before.
+    async fn end_of(&mut self, call: &str) -> Outcome {
+        loop {
+            let (ended, outcome) = self.result().await;
+            if ended == call {
+                return outcome;
+            }
+        }
+    }
+
     async fn result(&mut self) -> (String, Outcome) {
         match next(&mut self.socket).await {
             Some(ToWorker::Result { call, outcome, .. }) => {
@@ -258,6 +304,13 @@ impl Line {
             other => panic!("not a result: {other:?}"),
         }
     }
+}
+
+/// Where a program of the system lies.
+fn program(name: &str) -> String {
+    let mut folders = ["/usr/bin", "/bin"].iter();
+    let found = folders.find_map(|folder| PathBuf::from(folder).join(name).canonicalize().ok());
+    found.unwrap().display().to_string()
 }
 
 fn dangerous() -> Value {
@@ -496,7 +549,7 @@ async fn nothing_that_the_worker_says_is_a_yes() {
     let open = world.questions();
     assert_eq!((open.len(), &open[0]), (2, &held));
     assert_eq!(world.runs(), 0);
-    // No frame but an order even names what to do, and an order has four fields.
+    // No frame but an order even names what to do, and the one yes that an order can claim is that of the chat.
     for forged in [
         json!({"type": "approve", "call": "c1"}),
         json!({"type": "run", "warrant": "x", "approved": true}),
@@ -595,6 +648,7 @@ async fn run_with(yes: impl Fn(&Policy) -> Option<String>) -> (Outcome, usize) {
             attempt: 1,
             tool: ToolName::new("shell.run"),
             arguments: dangerous(),
+            asked: true,
             yes: yes(&policy),
         },
         policy: Arc::new(policy),
@@ -622,4 +676,279 @@ async fn without_the_yes_the_tool_itself_refuses_and_with_one_put_in_its_place_i
     assert_eq!(runs, 0);
     let switched_off = run_with(|policy| Some(policy.sha256.clone())).await;
     assert_eq!(switched_off, (ran(), 1));
+}
+
+#[tokio::test]
+async fn a_rule_is_made_by_the_yes_at_home_and_the_command_then_runs_unasked() {
+    let world = World::new("").await;
+    let before = world.policy_text();
+    let mut line = world.line().await;
+    assert_eq!(line.hello.free_commands, Vec::<Vec<String>>::new());
+    line.wishes("w1", &["ls", "-a"], false).await;
+    let held = world.question().await;
+    let lines = before.lines().count();
+    assert_eq!(
+        held.shown,
+        format!(
+            "machine: mac-mini\nA rule is proposed: allow [\"ls\",\"-a\"] without asking, whatever follows\nin policy.toml:\n@@ -{n},0 +{n},4 @@\n [tools]\n files.mkdir = \"ask\"\n+\n+[[command]]\n+run = [\"ls\", \"-a\"]\n+then = \"allow\"\nprogram: {program}",
+            n = lines + 1,
+            program = program("ls"),
+        )
+    );
+    assert_eq!(world.policy_text(), before, "a wish wrote something");
+    assert!(world.answer(&held, true));
+    let (call, outcome) = line.result().await;
+    let made = "There is a rule now: [\"ls\",\"-a\"], whatever follows, runs without a question.";
+    assert_eq!((call.as_str(), outcome), ("w1", Outcome::done(made)));
+    let rule = "\n[[command]]\nrun = [\"ls\", \"-a\"]\nthen = \"allow\"\n";
+    assert_eq!(world.policy_text(), format!("{before}{rule}"));
+    // It is told at once, and holds without any question.
+    assert_eq!(next(&mut line.socket).await, None);
+    let mut line = world.line().await;
+    assert_eq!(line.hello.free_commands, [["ls", "-a"]]);
+    let argv = json!({"argv": ["ls", "-a", "-l"], "folder": "docs"});
+    line.order_unasked("c1", "shell.run", argv).await;
+    let outcome = line.end_of("c1").await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    // Wished for again, there is nothing to ask.
+    let again = line.wish_ends("w2", json!({"allow": ["ls", "-a"], "exact": true}));
+    let Outcome::Done { text, .. } = again.await else {
+        panic!("not done");
+    };
+    assert!(
+        text.starts_with("This needs no rule:\nallowed: ls -a\n"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn a_rule_for_exactly_this_allows_nothing_after_it() {
+    let world = World::new("").await;
+    let mut line = world.line().await;
+    line.wishes("w1", &["echo", "a"], true).await;
+    assert!(world.answer(&world.question().await, true));
+    line.result().await;
+    assert!(
+        world
+            .policy_text()
+            .ends_with("then = \"allow\"\nexact = true\n")
+    );
+    let mut line = world.line().await;
+    assert_eq!(line.hello.free_commands, Vec::<Vec<String>>::new());
+    let argv = |words: &[&str]| json!({"argv": words, "folder": "docs"});
+    line.order_unasked("c1", "shell.run", argv(&["echo", "a"]))
+        .await;
+    let outcome = line.end_of("c1").await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    line.order_unasked("c2", "shell.run", argv(&["echo", "a", "b"]))
+        .await;
+    let outcome = line.end_of("c2").await;
+    denied(
+        "the policy of this machine does not allow 'echo a b'",
+        &outcome,
+    );
+    // The wider rule is another one, and can be wished for beside it.
+    line.wishes("w2", &["echo", "a"], false).await;
+}
+
+#[tokio::test]
+async fn a_no_the_end_of_the_time_and_a_call_off_leave_the_policy_as_it_is() {
+    let world = World::new("approvals = \"3s\"").await;
+    let before = world.policy_text();
+    let mut line = world.line().await;
+    let mut wish = async |call: &str| {
+        let arguments = json!({"allow": ["ls"], "exact": false});
+        line.order_unasked(call, PROPOSE, arguments).await;
+        let held = world.question().await;
+        let waits = next(&mut line.socket).await;
+        assert!(matches!(waits, Some(ToWorker::Waiting { .. })), "{waits:?}");
+        match call {
+            "no" => assert!(world.answer(&held, false)),
+            "off" => line.order("x1", CANCEL, json!({"call": "off"})).await,
+            _ => {}
+        }
+        let (ended, outcome) = line.result().await;
+        assert_eq!(ended, call);
+        assert!(!world.answer(&held, true), "a late yes");
+        outcome
+    };
+    denied(
+        "its owner said no at home; no rule was made",
+        &wish("no").await,
+    );
+    denied(
+        "nobody at home said yes in time; no rule",
+        &wish("late").await,
+    );
+    assert_eq!(wish("off").await, Outcome::Cancelled);
+    assert_eq!(world.policy_text(), before);
+}
+
+#[tokio::test]
+async fn no_wish_is_asked_about_that_its_owner_could_not_have_made_or_read() {
+    let world = World::new("").await;
+    let before = world.policy_text();
+    let mut line = world.line().await;
+    let long = "x".repeat(100 * 1024);
+    let many = vec!["x"; 33];
+    for (at, (allow, why)) in [
+        (json!([]), "no words, or more than can be asked about"),
+        (json!([""]), "a command needs a program"),
+        (json!(["ls", long]), "no words, or more than can be"),
+        (json!(many), "no words, or more than can be"),
+        (json!(["ls", "a\nb"]), "control characters"),
+        (json!(["ls", "\u{202e}a"]), "characters that cannot be seen"),
+        (json!(["ls", "\u{2013}l"]), "looks like an option"),
+        (json!(["sh"]), "this is for your own hand"),
+        (json!(["sh", "-c", "ls"]), "none that makes it automatic"),
+        (json!(["python3", "x.py"]), "can run any other program"),
+        (json!(["env", "ls"]), "can run any other program"),
+        (json!(["git"]), "git"),
+        (json!(["no-such-program"]), "no-such-program"),
+        (json!(["files.mkdir"]), "files.mkdir"), // a command of that name, and not the tool
+        (json!("ls"), "arguments are not understood"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        for exact in [true, false] {
+            let wish = json!({"allow": allow, "exact": exact});
+            let outcome = line.wish_ends(&format!("w{at}-{exact}"), wish).await;
+            let Outcome::Failed { reason } = outcome else {
+                panic!("{allow}: {outcome:?}");
+            };
+            assert!(reason.contains(why), "{allow}: {reason}");
+        }
+    }
+    for forged in [
+        json!({"allow": ["ls"], "exact": false, "yes": true}),
+        json!({"allow": ["ls"]}),
+        json!({}),
+    ] {
+        let name = format!("f{}", forged.to_string().len());
+        let outcome = line.wish_ends(&name, forged).await;
+        assert!(matches!(outcome, Outcome::Failed { .. }), "{outcome:?}");
+    }
+    assert_eq!((world.questions(), world.policy_text()), (vec![], before));
+}
+
+#[tokio::test]
+async fn a_flood_of_wishes_is_bounded_and_each_rule_is_asked_about_once() {
+    let world = World::new("").await;
+    let before = world.policy_text();
+    let mut line = world.line().await;
+    for n in 0..8 {
+        line.wishes(&format!("w{n}"), &["echo", &n.to_string()], false)
+            .await;
+    }
+    let twin = line.wish_ends("twin", json!({"allow": ["echo", "0"], "exact": false}));
+    assert_eq!(
+        twin.await,
+        Outcome::failed("this very rule waits for a yes at home already")
+    );
+    let ninth = line.wish_ends("ninth", json!({"allow": ["echo", "9"], "exact": false}));
+    assert_eq!(
+        ninth.await,
+        Outcome::failed(
+            "too many rules wait for a yes at home on this machine; they have to be answered first"
+        )
+    );
+    // What would run still finds room.
+    line.order_dangerous("c1").await;
+    assert_eq!(world.questions().len(), 9);
+    assert_eq!(world.policy_text(), before);
+}
+
+#[tokio::test]
+async fn when_the_policy_changes_a_wish_is_asked_about_anew_with_the_lines_as_they_then_are() {
+    let world = World::new("").await;
+    let mut line = world.line().await;
+    line.wishes("w1", &["ls"], false).await;
+    let first = world.question().await;
+    world.law("# another word\n", RULES);
+    let changed = world.policy_text();
+    let second = world.question_but(&first.id).await;
+    assert!(!world.answer(&first, true), "it was about another file");
+    assert_ne!(first.shown, second.shown);
+    assert_eq!(world.policy_text(), changed);
+    // Its owner writes the rule themselves.
+    let own = format!("{RULES}[[command]]\nrun = [\"ls\"]\nthen = \"allow\"\n");
+    world.law("", &own);
+    let outcome = loop {
+        match next(&mut line.socket).await {
+            Some(ToWorker::Result { outcome, .. }) => {
+                break serde_json::from_str(&outcome).unwrap();
+            }
+            Some(ToWorker::Waiting { .. }) => {}
+            Some(other) => panic!("{other:?}"),
+            None => line = world.line().await,
+        }
+    };
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    assert!(!world.answer(&second, true));
+}
+
+#[tokio::test]
+async fn what_nobody_was_asked_about_in_the_chat_is_asked_about_at_home_or_denied() {
+    let world = World::new("").await;
+    world.law(
+        "",
+        "[[command]]\nrun = [\"echo\"]\nthen = \"ask\"\n[[command]]\nrun = [\"uniq\"]\nthen = \"allow\"\n",
+    );
+    let mut line = world.line().await;
+    let argv = |words: &[&str]| json!({"argv": words, "folder": "docs"});
+    // With the chat's yes it runs.
+    line.order("c1", "shell.run", argv(&["echo", "a"])).await;
+    let (_, outcome) = line.result().await;
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    for (call, words) in [("c2", &["echo", "a"][..]), ("c3", &["uniq", "a", "b"])] {
+        line.order_unasked(call, "shell.run", argv(words)).await;
+        let waits = next(&mut line.socket).await;
+        assert!(matches!(waits, Some(ToWorker::Waiting { .. })), "{waits:?}");
+        let held = world.question().await;
+        assert_eq!(held.call.id.0, call);
+        assert!(world.answer(&held, false));
+        denied("its owner said no at home", &line.result().await.1);
+    }
+    // It waits under a law that the chat's yes would do for, and there was none.
+    line.order_unasked("c4", "shell.run", argv(&["echo", "a"]))
+        .await;
+    let first = world.question().await;
+    world.law("", "[[command]]\nrun = [\"echo\"]\nthen = \"ask\"\n");
+    let again = world.question_but(&first.id).await;
+    assert_eq!(again.call, first.call);
+}
+
+#[tokio::test]
+async fn what_the_hello_says_is_asked_about_at_home_is_asked_about_or_denied_whatever_follows() {
+    let world = World::new("").await;
+    let rules = "[[command]]\nrun = [\"sh\"]\nthen = \"ask\"\ngrade = \"dangerous\"\n[[command]]\nrun = [\"touch\", \"a\"]\nthen = \"ask\"\ngrade = \"dangerous\"\n[[command]]\nrun = [\"touch\"]\nthen = \"allow\"\n[[command]]\nrun = [\"rm\"]\nthen = \"ask\"\n[[command]]\nrun = [\"ls\"]\nthen = \"allow\"\n[tools]\nfiles.mkdir = \"ask\"\nprocess.stop = { then = \"ask\", grade = \"dangerous\" }\n";
+    world.law("", rules);
+    let policy = Policy::read(&world.home).unwrap();
+    let home = policy.home_commands();
+    assert_eq!(home, [vec!["sh"], vec!["touch", "a"]]);
+    assert_eq!(
+        policy.free_commands(),
+        [["ls"]],
+        "touch has a rule that asks"
+    );
+    assert_eq!(policy.home_tools(), ["files.mkdir", "process.stop"]);
+    let words = ["a", "b", "-c", "--", "--help", "+x", "@f", "-rf", ""];
+    let mut asked = 0;
+    for begins in &home {
+        for one in words {
+            for other in words {
+                let argv: Vec<String> = begins
+                    .iter()
+                    .cloned()
+                    .chain([one.to_owned(), other.to_owned()])
+                    .collect();
+                let verdict = policy.judge(&argv).verdict;
+                let chat = verdict.consent(AskedBy::Chat);
+                assert!(chat.is_err(), "{argv:?}: {verdict:?}");
+                asked += usize::from(verdict.consent(AskedBy::Home).is_ok());
+            }
+        }
+    }
+    assert!(asked > words.len(), "all of it is denied: {asked}");
 }

@@ -3,6 +3,7 @@
 
 use local_bridge::approve::bot::{Bot, Settings, Token, Trouble};
 use local_bridge::approve::desk::Desk;
+use local_bridge::approve::notify::Notifier;
 use local_bridge::approve::{Held, Scene, terminal};
 use local_bridge::home::{Home, Pairing};
 use local_bridge::journal::{Journal, Records};
@@ -13,9 +14,11 @@ use protocol::key::SigningKey;
 use serde_json::{Value, json};
 use std::io::{Cursor, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -199,12 +202,14 @@ impl World {
             arguments: json!({"path": "docs/a", "text": text}),
         };
         let scene = Scene {
+            home: &self.home,
             policy: &policy,
             pairing: &pairing,
             processes: &Processes::open(&self.home).unwrap(),
             now: at,
         };
-        let held = Held::new(call, &scene).unwrap();
+        let ground = policy.wants_home(&call, None).unwrap();
+        let held = Held::new(call, &ground, &scene).unwrap();
         self.journal.hold(&held).unwrap();
         held
     }
@@ -621,4 +626,148 @@ fn a_question_is_named_by_its_id_or_its_beginning_and_for_a_no_by_its_call() {
     assert_eq!(answers, [Some(true), Some(false), None]);
     let desk = Desk::open(&world.home.journal()).unwrap().unwrap();
     assert_eq!(desk.unanswered(now()).unwrap(), open[2..]);
+}
+
+/// A `notify-send` that notes its words, one a line, and then does as it is told.
+struct Desktop {
+    notifier: Notifier,
+    words: PathBuf,
+}
+
+impl Desktop {
+    fn that(world: &World, does: &str) -> Self {
+        Self::of(world, "-A, --action=[NAME=]Text...", does)
+    }
+
+    fn of(world: &World, help: &str, does: &str) -> Self {
+        let (program, words) = (
+            world.folder.path().join("notify-send"),
+            world.folder.path().join("words"),
+        );
+        let script = format!(
+            "#!/bin/sh\nif [ \"$1\" = --help ]; then echo '{help}'; exit 0; fi\nprintf '%s\\n' \"$@\" > {}\n{does}\n",
+            words.display()
+        );
+        std::fs::write(&program, script).unwrap();
+        std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let notifier = Notifier::notify_send(&program);
+        Self { notifier, words }
+    }
+
+    fn shown(&self) -> String {
+        std::fs::read_to_string(&self.words).unwrap()
+    }
+}
+
+#[test]
+fn a_button_on_the_desktop_answers_the_question_that_was_shown() {
+    for (says, answer) in [("echo yes", true), ("echo no", false)] {
+        let mut world = World::new();
+        let held = world.hold("c1", "a <b>&\u{202e}", now());
+        let desktop = Desktop::that(&world, says);
+        assert!(desktop.notifier.ask(&world.home, &held));
+        let shown = desktop.shown();
+        for words in [
+            "--wait\n",
+            "--action=yes=Yes\n--action=no=No\n--\nBernard: may this run?\n",
+            "text: \"a &lt;b&gt;&amp;\\u{202e}\"",
+        ] {
+            assert!(shown.contains(words), "{words:?} is not in {shown}");
+        }
+        let answered = world.journal.held().unwrap().remove(0).answer.unwrap();
+        assert_eq!(
+            (answered.yes, answered.by.as_str()),
+            (answer, "on the desktop")
+        );
+        // The same button once more, and the other one, change nothing.
+        let other = Desktop::that(&world, "echo no");
+        assert!(!other.notifier.ask(&world.home, &held));
+    }
+}
+
+#[test]
+fn what_is_no_press_of_a_button_is_no_answer() {
+    let mut world = World::new();
+    let held = world.hold("c1", "x", now());
+    for says in [
+        "",
+        "echo",
+        "echo YES",
+        "echo yes please",
+        "echo ' yes'",
+        "printf 'no\\nyes\\n'",
+        "echo yes; exit 1",
+        "printf 'yes\\377'",
+        "i=0; while [ $i -lt 500 ]; do printf 'yes\\n'; i=$((i+1)); done",
+        "kill -9 $$",
+    ] {
+        let desktop = Desktop::that(&world, says);
+        assert!(!desktop.notifier.ask(&world.home, &held), "{says}");
+        assert_eq!(world.journal.held().unwrap()[0].answer, None, "{says}");
+    }
+    let missing = Notifier::notify_send(&world.folder.path().join("none"));
+    assert!(!missing.ask(&world.home, &held));
+    // A question of another digest is another question.
+    let desktop = Desktop::that(&world, "echo yes");
+    let other = Held {
+        digest: "0".repeat(64),
+        ..held
+    };
+    assert!(!desktop.notifier.ask(&world.home, &other));
+    assert_eq!(world.journal.held().unwrap()[0].answer, None);
+}
+
+#[test]
+fn an_old_desktop_says_that_something_waits_and_takes_no_answer() {
+    let mut world = World::new();
+    let held = world.hold("c1", "a secret", now());
+    for help in ["-u, --urgency=LEVEL", ""] {
+        let desktop = Desktop::of(&world, help, "echo yes");
+        assert!(!desktop.notifier.ask(&world.home, &held));
+        assert_eq!(
+            desktop.shown(),
+            "--app-name=local-bridge\n--\nBernard: may this run?\nfiles.write waits for your yes: local-bridge approve\n"
+        );
+        assert_eq!(world.journal.held().unwrap()[0].answer, None);
+    }
+}
+
+#[test]
+fn what_is_not_shown_whole_has_no_yes_on_the_desktop() {
+    for text in ["x".repeat(250), "x".repeat(5_000)] {
+        let mut world = World::new();
+        let held = world.hold("c1", &text, now());
+        let desktop = Desktop::that(&world, "echo yes");
+        assert!(!desktop.notifier.ask(&world.home, &held));
+        let shown = desktop.shown();
+        assert!(!shown.contains("--action=yes"), "{shown}");
+        assert!(shown.contains("This is not all of it."), "{shown}");
+        assert_eq!(world.journal.held().unwrap()[0].answer, None);
+        let desktop = Desktop::that(&world, "echo no");
+        assert!(
+            desktop.notifier.ask(&world.home, &held),
+            "a no needs no whole"
+        );
+    }
+}
+
+#[test]
+fn a_notification_goes_when_its_question_is_over_and_nobody_waits_for_one_that_hangs() {
+    let mut world = World::new();
+    // Half an hour is over in a moment.
+    let held = world.hold("c1", "x", now() - 30 * 60_000 + 700);
+    let desktop = Desktop::that(&world, "exec /bin/sleep 60");
+    let begun = Instant::now();
+    assert!(!desktop.notifier.ask(&world.home, &held));
+    assert!(begun.elapsed() < Duration::from_secs(30));
+    let held = world.hold("c2", "x", now());
+    let (home, asked) = (world.home.clone(), held.clone());
+    let asking = thread::spawn(move || desktop.notifier.ask(&home, &asked));
+    let desk = Desk::open(&world.home.journal()).unwrap().unwrap();
+    assert!(
+        desk.answer(&held.id, &held.digest, true, "elsewhere", now())
+            .unwrap()
+    );
+    assert!(!asking.join().unwrap());
+    assert!(begun.elapsed() < Duration::from_secs(50));
 }

@@ -3,10 +3,10 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use local_bridge::calls::Order;
-use local_bridge::home::Home;
+use local_bridge::home::{self, Home};
 use local_bridge::places::Root;
 use local_bridge::policy::{Command as Rule, Limits, Policy, Sandbox, Then};
-use local_bridge::processes::{MOST, Processes};
+use local_bridge::processes::{MOST, Processes, listed};
 use local_bridge::sandbox::Fence;
 use local_bridge::tools::files_send::{Courier, FromTool, Piece};
 use local_bridge::tools::{self, Job};
@@ -95,6 +95,7 @@ impl World {
                 attempt: 1,
                 tool: ToolName::new(tool),
                 arguments,
+                asked: true,
                 yes: None,
             },
             policy: Arc::new(self.policy()),
@@ -658,9 +659,50 @@ async fn a_program_in_the_background_does_not_outlive_a_bridge_that_is_killed() 
     );
     let free = mark(5);
     doom(&free, "free");
-    let survivors = living(&free);
-    for pid in &survivors {
-        kill_process(Pid::from_raw(*pid).unwrap(), Signal::KILL).ok();
+    assert!(
+        comes_true(|| living(&free).is_empty()),
+        "{:?} live",
+        living(&free)
+    );
+}
+
+#[tokio::test]
+async fn what_runs_in_the_background_can_be_seen_from_another_process_and_only_while_it_runs() {
+    let Some(world) = World::new() else { return };
+    world
+        .home
+        .begin(&home::Process {
+            pid: std::process::id(),
+            since: 1,
+            version: "0.1.0".into(),
+            log: None,
+        })
+        .unwrap();
+    let held = world.home.lock().unwrap();
+    assert_eq!(listed(&world.home), []);
+    let mark = mark(6);
+    world
+        .background(&format!("sleep {mark} & sleep {mark}"))
+        .await;
+    let seen = listed(&world.home);
+    let process = world.processes.find("p1").unwrap();
+    assert_eq!(seen.len(), 1);
+    assert_eq!((&*seen[0].id, seen[0].pid), ("p1", process.pid));
+    assert_eq!(
+        seen[0].command,
+        format!("bash -c sleep {mark} & sleep {mark}")
+    );
+    // The number is the one to end: all goes with it.
+    let keeper = Pid::from_raw(seen[0].pid.unwrap().cast_signed()).unwrap();
+    kill_process(keeper, Signal::TERM).unwrap();
+    assert!(process.gone(Duration::from_secs(5)).await);
+    assert_eq!(living(&mark), [0; 0]);
+    for _ in 0..200 {
+        if listed(&world.home).is_empty() {
+            break;
+        }
+        sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(survivors.len(), 1, "nothing has shown what the fence does");
+    assert_eq!(listed(&world.home), []);
+    drop(held);
 }

@@ -2,10 +2,12 @@
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
 use futures::{SinkExt, StreamExt};
+use local_bridge::approve::bot::{Settings, Token};
 use local_bridge::audit;
 use local_bridge::home::{Home, Pairing};
 use local_bridge::journal::Journal;
 use local_bridge::policy::{self, Sandbox};
+use local_bridge::sandbox::Fence;
 use protocol::call::{CallId, Outcome, ToolName};
 use protocol::key::{KeyId, SigningKey, random_text};
 use protocol::pairing::{fingerprint, six_words};
@@ -190,6 +192,7 @@ impl Line {
             call: CallId(call.into()),
             tool: ToolName::new(tool),
             arguments,
+            asked: true,
         };
         let issuer = self.command.public().id();
         let binding = Binding {
@@ -278,6 +281,40 @@ fn answering(answer: &'static str) -> String {
                 body.len()
             )
             .ok();
+        }
+    });
+    address
+}
+
+/// A bot's address, where all is well, or where the bot may not write to its owner.
+fn telegram(may_write: bool) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut request, mut bytes) = (Vec::new(), [0; 4096]);
+            while !request.ends_with(b"}") {
+                let count = stream.read(&mut bytes).unwrap();
+                request.extend_from_slice(&bytes[..count]);
+            }
+            let request = String::from_utf8(request).unwrap();
+            let method = request.split([' ', '/']).nth(3).unwrap();
+            let (status, body) = match (method, may_write) {
+                ("getMe", _) => (200, r#"{"ok":true,"result":{"id":1,"username":"yes_bot"}}"#),
+                ("getWebhookInfo", _) => (200, r#"{"ok":true,"result":{"url":""}}"#),
+                ("sendChatAction", true) => (200, r#"{"ok":true,"result":true}"#),
+                _ => (
+                    403,
+                    r#"{"ok":false,"description":"Forbidden: bot was blocked by the user"}"#,
+                ),
+            };
+            let length = body.len();
+            write!(
+                stream,
+                "HTTP/1.1 {status} x\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+            )
+            .unwrap();
         }
     });
     address
@@ -533,6 +570,198 @@ async fn the_doctor_finds_a_running_bridge_that_listens_on_nothing_and_dumps_no_
         assert_eq!(check(&checks, "B20")["severity"], "ok");
     }
     assert_eq!(check(&checks, "B19")["severity"], "ok");
+}
+
+#[test]
+fn the_doctor_asks_whether_the_approver_can_ask() {
+    let world = World::new("https://bernard.example");
+    let token = "110201543:AAHdqTcvCH1vGWJxfSeofSAs0K5PALDsaw";
+    let found = |api_url: &str| {
+        let settings = Settings {
+            token: Token::new(token).unwrap(),
+            owner: 4711,
+            api_url: Some(api_url.to_owned()),
+        };
+        settings.write(&world.home).unwrap();
+        world.home.unpair().unwrap(); // the Worker is not asked
+        let (_, said, _) = world.says(&["doctor", "--json"]);
+        assert!(!said.contains(&token[10..]), "{said}");
+        let checks: Value = serde_json::from_str(&said).unwrap();
+        let check = check(&checks, "B14");
+        let severity = check["severity"].as_str().unwrap().to_owned();
+        (severity, check["evidence"].as_str().unwrap().to_owned())
+    };
+    let told = |severity: &str, evidence: &str| (severity.to_owned(), evidence.to_owned());
+    assert_eq!(
+        found(&telegram(true)),
+        told("ok", "@yes_bot may write to you")
+    );
+    let blocked = "Telegram says no (403): Forbidden: bot was blocked by the user";
+    assert_eq!(found(&telegram(false)), told("fail", blocked));
+    let (severity, evidence) = found("http://127.0.0.1:9");
+    assert_eq!(severity, "skipped");
+    assert!(
+        evidence.starts_with("Telegram cannot be reached"),
+        "{evidence}"
+    );
+    let checks = world.json(&["doctor", "--offline", "--json"]);
+    assert_eq!(check(&checks, "B14")["evidence"], "--offline");
+}
+
+#[test]
+fn the_doctor_sees_what_a_command_inherits_by_running_one() {
+    let world = World::new("https://bernard.example");
+    let inherited = || {
+        let mut doctor = world.program(&["doctor", "--offline", "--json"]);
+        let output = doctor.env("CANARY", CANARY).output().unwrap();
+        let checks: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let check = check(&checks, "B17");
+        (check["severity"].clone(), check["evidence"].clone())
+    };
+    let four = (json!("ok"), json!("a command saw HOME, LANG, PATH, TMPDIR"));
+    assert_eq!(inherited(), four, "without a fence");
+    let commands = [vec!["sleep".to_owned()]];
+    let roots = [("docs".into(), world.file("docs"), Access::Read)];
+    policy::init(&world.home, &roots, &commands, Sandbox::Required, true).unwrap();
+    if Fence::kept_by(Path::new(PROGRAM)).allows(Sandbox::Required) {
+        assert_eq!(inherited(), four, "behind the fence");
+    } else {
+        assert_eq!(inherited().0, json!("skipped"));
+    }
+}
+
+#[tokio::test]
+async fn what_runs_in_the_background_is_listed() {
+    let (mut world, listener) = World::running().await;
+    let mut line = world.line(&listener).await;
+    let arguments = json!({"argv": ["sleep", "60"], "folder": "docs", "background": true});
+    line.order("c1", "shell.run", arguments).await;
+    let begun = line.result("c1").await;
+    assert!(matches!(begun, Outcome::Done { .. }), "{begun:?}");
+    let status = world.json(&["status", "--json"]);
+    let listed = &status["background"][0];
+    assert_eq!(
+        (&listed["id"], &listed["command"]),
+        (&json!("p1"), &json!("sleep 60"))
+    );
+    let (_, page, _) = world.says(&["status"]);
+    assert!(page.contains("in the background: p1 since 20"), "{page}");
+    assert!(page.contains(" UTC: sleep 60\n"), "{page}");
+    world.stop();
+    assert_eq!(world.json(&["status", "--json"])["background"], json!([]));
+}
+
+#[tokio::test]
+async fn a_second_bridge_says_which_one_runs_and_how_to_stop_it() {
+    let (world, listener) = World::running().await;
+    let _line = world.line(&listener).await;
+    let pid = world.running.as_ref().unwrap().id();
+    for words in [
+        &["run"][..],
+        &["unpair", "--yes"],
+        &["pair", "bernard://pair"],
+    ] {
+        let (code, _, complaint) = world.says(words);
+        assert_eq!(code, 1, "{words:?}");
+        let begin = format!(
+            "local-bridge: local-bridge already runs with this home as process {pid}, since "
+        );
+        assert!(complaint.starts_with(&begin), "{complaint}");
+        assert!(complaint.ends_with(&format!("kill {pid}\n")), "{complaint}");
+    }
+}
+
+#[test]
+fn a_broken_policy_is_shown_beside_the_one_that_is_in_force() {
+    let world = World::new("https://bernard.example");
+    let good = world.json(&["status", "--json"])["policy"]["summary"].clone();
+    fs::write(world.home.policy(), "sandbox = \"maybe\"\n").unwrap();
+    let status = world.json(&["status", "--json"]);
+    assert_eq!(status["policy"]["summary"], good);
+    let fault = status["policy"]["fault"].as_str().unwrap();
+    assert!(fault.contains("at line 1"), "{fault}");
+    let (_, page, _) = world.says(&["status"]);
+    assert!(page.contains("\nWRONG       policy.toml"), "{page}");
+    let checks = world.json(&["doctor", "--offline", "--json"]);
+    assert_eq!(check(&checks, "B03")["severity"], "fail");
+    let (code, _, complaint) = world.says(&["install"]);
+    assert_eq!(code, 1, "{complaint}");
+}
+
+#[test]
+fn a_machine_is_unpaired_without_a_network_and_only_once() {
+    let world = World::new("http://127.0.0.1:9");
+    let (code, said, _) = world.says(&["unpair", "--yes"]);
+    assert_eq!(code, 0);
+    assert!(
+        said.starts_with("Forgotten; policy, log and undo stay.\nBernard still lists"),
+        "{said}"
+    );
+    assert!(!world.home.path().join("key").exists());
+    let nothing = "There is nothing to forget: this machine has no key and is not paired.\n";
+    assert_eq!(
+        world.says(&["unpair"]),
+        (0, nothing.to_owned(), String::new())
+    );
+}
+
+#[test]
+fn where_the_key_lies_is_said_and_a_keychain_that_is_wanted_is_not_replaced_by_a_file() {
+    let world = World::new("http://127.0.0.1:9");
+    let lies = format!(
+        "it lies in {}/key, a file that only you can read",
+        world.home.path().display()
+    );
+    let (_, page, _) = world.says(&["status"]);
+    assert!(page.contains(&lies), "{page}");
+    if cfg!(target_os = "macos") {
+        return; // there is a keychain
+    }
+    world.home.unpair().unwrap();
+    let link = protocol::pairing::Link {
+        worker: world.worker.clone(),
+        pairing: "p1".into(),
+        secret: "AAECAwQFBgcICQoLDA0ODw".into(),
+        fingerprint: fingerprint(&world.command.public()),
+    };
+    let mut pair = world.program(&["pair", &link.to_string(), "--keys", "keychain"]);
+    pair.env_remove("DBUS_SESSION_BUS_ADDRESS")
+        .env_remove("XDG_RUNTIME_DIR");
+    let (code, _, complaint) = told(&pair.output().unwrap());
+    assert_eq!(code, 1);
+    assert_eq!(
+        complaint,
+        "local-bridge: the key cannot be kept in the system's keychain: there is no keychain here: no desktop session (there is no D-Bus session bus); --keys file keeps it in a file\n"
+    );
+    assert_eq!(world.home.kept(), None);
+}
+
+#[test]
+fn a_key_that_a_closed_keychain_has_keeps_a_service_trying() {
+    let world = World::new("http://127.0.0.1:9");
+    if cfg!(target_os = "macos") {
+        return; // its keychain is not closed by a variable
+    }
+    fs::remove_file(world.home.path().join("key")).unwrap();
+    world.home.write("keychain", "key of another day").unwrap();
+    for words in [&["run"][..], &["run", "--log-file"]] {
+        let mut run = world.program(words);
+        run.env_remove("DBUS_SESSION_BUS_ADDRESS")
+            .env_remove("XDG_RUNTIME_DIR");
+        let (code, _, complaint) = told(&run.output().unwrap());
+        assert_eq!(code, 75, "{complaint}");
+        let why = "this machine's key lies in the system's keychain: there is no keychain here";
+        assert!(complaint.contains(why), "{complaint}");
+    }
+    assert!(
+        world
+            .log()
+            .contains("ERROR this machine's key lies in the system's keychain")
+    );
+    assert!(
+        !world.home.path().join("key").exists(),
+        "no key is made for it"
+    );
 }
 
 #[test]

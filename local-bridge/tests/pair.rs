@@ -1,7 +1,7 @@
 //! The pairing handshake against a Worker that is an HTTP server in this process.
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
-use local_bridge::home::{Home, Pairing};
+use local_bridge::home::{Home, Kept, Pairing, Wish};
 use local_bridge::pair::{Paired, pair};
 use protocol::key::SigningKey;
 use protocol::pairing::{Link, Request, fingerprint, six_words};
@@ -72,7 +72,13 @@ fn a_pairing_is_remembered_and_both_sides_have_the_same_words() {
         let answer = request.answer(secret, &theirs);
         (200, serde_json::to_string(&answer).unwrap())
     });
-    let paired = pair(&home, &link(&address, &command).to_string(), "mac-mini").unwrap();
+    let paired = pair(
+        &home,
+        &link(&address, &command).to_string(),
+        "mac-mini",
+        Wish::File,
+    )
+    .unwrap();
     serving.join().unwrap();
     let key = home.key().unwrap().unwrap().public();
     assert_eq!(
@@ -80,6 +86,8 @@ fn a_pairing_is_remembered_and_both_sides_have_the_same_words() {
         Paired {
             id: key.id().0,
             words: six_words(&key, &command.public()),
+            kept: Kept::File,
+            why_not: None,
         }
     );
     let (pairing, pinned) = home.pairing().unwrap().unwrap();
@@ -104,7 +112,12 @@ fn a_worker_with_another_key_than_the_links_is_not_pinned() {
         let answer = request.answer("AAECAwQFBgcICQoLDA0ODw", &impostor);
         (200, serde_json::to_string(&answer).unwrap())
     });
-    let refused = pair(&home, &link(&address, &command).to_string(), "mac-mini");
+    let refused = pair(
+        &home,
+        &link(&address, &command).to_string(),
+        "mac-mini",
+        Wish::File,
+    );
     serving.join().unwrap();
     assert_eq!(
         refused.unwrap_err().to_string(),
@@ -118,7 +131,12 @@ fn the_workers_own_sentence_is_shown() {
     let (_folder, home) = home();
     let command = SigningKey::generate().unwrap();
     let (address, serving) = worker(|_| (410, r#"{"error":"this link has expired"}"#.to_owned()));
-    let refused = pair(&home, &link(&address, &command).to_string(), "mac-mini");
+    let refused = pair(
+        &home,
+        &link(&address, &command).to_string(),
+        "mac-mini",
+        Wish::File,
+    );
     serving.join().unwrap();
     assert_eq!(
         refused.unwrap_err().to_string(),
@@ -133,7 +151,9 @@ fn a_link_to_an_unencrypted_worker_elsewhere_is_not_followed() {
     let command = SigningKey::generate().unwrap();
     let link = link("http://bernard.example", &command).to_string();
     assert_eq!(
-        pair(&home, &link, "mac-mini").unwrap_err().to_string(),
+        pair(&home, &link, "mac-mini", Wish::File)
+            .unwrap_err()
+            .to_string(),
         "'http://bernard.example' is not encrypted; only https is dialled, except on this very machine"
     );
     assert!(home.key().unwrap().is_none(), "no key is made for it");

@@ -1,4 +1,4 @@
-//! A folder that turns into a link to somewhere else, and back, while files are written through it.
+//! A folder that turns into a link to somewhere else, and back, while files are written through it; and others who write at the same moment.
 #![cfg(target_os = "linux")] // only there can two names be exchanged at one stroke
 #![expect(clippy::unwrap_used, reason = "a test stops at the first surprise")]
 
@@ -12,12 +12,14 @@ use local_bridge::undo::Undo;
 use protocol::call::{CallId, Outcome};
 use protocol::session::Access;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
-use std::fs;
+use std::fs::{self, OpenOptions};
+use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Barrier};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 const WRITES: usize = 20_000;
 
@@ -176,4 +178,131 @@ fn no_tool_changes_anything_elsewhere_through_a_folder_that_flips_into_a_link() 
         done.iter().all(|&done| done >= ENOUGH),
         "too few got through to tell: {done:?}"
     );
+}
+
+/// Tries at the most until each side has come first now and then.
+const ROUNDS: usize = 20_000;
+
+/// A folder that may only be added to, and a call that writes there.
+struct Adding {
+    world: tempfile::TempDir,
+    policy: Policy,
+    undo: Undo,
+}
+
+impl Adding {
+    fn new() -> Self {
+        let world = tempfile::tempdir().unwrap();
+        let inbox = world.path().join("inbox");
+        fs::create_dir(&inbox).unwrap();
+        Self {
+            policy: Policy {
+                roots: vec![Root::open("inbox", &inbox, Access::Append).unwrap()],
+                ..Policy::nothing()
+            },
+            undo: Undo::in_memory().unwrap(),
+            world,
+        }
+    }
+
+    fn call(&self, number: usize, tool: &str, path: &str) -> bool {
+        let hands = Hands {
+            policy: &self.policy,
+            undo: &self.undo,
+            trash: &Trash::at(self.world.path().join("trash"), Layout::Freedesktop),
+            call: &CallId(format!("c{number}")),
+            now: 1,
+        };
+        let arguments = serde_json::json!({"path": path, "text": "ours\n"});
+        matches!(change(&hands, tool, arguments), Outcome::Done { .. })
+    }
+}
+
+#[test]
+fn where_things_are_only_added_a_file_that_another_makes_at_the_same_moment_is_not_replaced() {
+    let adding = Adding::new();
+    let inbox = adding.world.path().join("inbox");
+    let (start, end) = (Barrier::new(2), Barrier::new(2));
+    let (made, stop) = (AtomicBool::new(false), AtomicBool::new(false));
+    let wait = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            for number in 0.. {
+                start.wait();
+                if stop.load(Ordering::SeqCst) {
+                    break;
+                }
+                let until = Duration::from_micros(wait.load(Ordering::SeqCst) as u64);
+                let begun = Instant::now();
+                while begun.elapsed() < until {
+                    std::hint::spin_loop();
+                }
+                let path = inbox.join(number.to_string());
+                let file = OpenOptions::new().write(true).create_new(true).open(path);
+                made.store(file.is_ok(), Ordering::SeqCst);
+                if let Ok(mut file) = file {
+                    file.write_all(b"theirs\n").unwrap();
+                }
+                end.wait();
+            }
+        });
+        // They come later and later, as long as they come first, and sooner and sooner, as long as we do.
+        let (mut theirs, mut ours, mut late) = (0, 0, 0_usize);
+        for number in 0..ROUNDS {
+            wait.store(late, Ordering::SeqCst);
+            start.wait();
+            let wrote = adding.call(number, "files.write", &format!("inbox/{number}"));
+            end.wait();
+            let they = made.load(Ordering::SeqCst);
+            assert_ne!(they, wrote, "one and only one makes it");
+            let text = fs::read_to_string(inbox.join(number.to_string())).unwrap();
+            assert_eq!(text, if they { "theirs\n" } else { "ours\n" });
+            theirs += usize::from(they);
+            ours += usize::from(wrote);
+            late = if they {
+                late + 7
+            } else {
+                late.saturating_sub(5)
+            };
+            if theirs > 300 && ours > 300 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        start.wait();
+        assert!(theirs > 300 && ours > 300, "{theirs} theirs, {ours} ours");
+    });
+}
+
+#[test]
+fn where_things_are_only_added_no_line_is_lost_that_another_adds_meanwhile() {
+    let adding = Adding::new();
+    let path = adding.world.path().join("inbox/log");
+    fs::write(&path, "").unwrap();
+    let stop = AtomicBool::new(false);
+    let (mut ours, mut theirs) = (0, 0);
+    thread::scope(|scope| {
+        let other = scope.spawn(|| {
+            let mut lines = 0;
+            let mut file = OpenOptions::new().append(true).open(&path).unwrap();
+            while !stop.load(Ordering::SeqCst) {
+                file.write_all(b"theirs\n").unwrap();
+                lines += 1;
+                thread::sleep(Duration::from_micros(300));
+            }
+            lines
+        });
+        for number in 0..ROUNDS {
+            ours += usize::from(adding.call(number, "files.append", "inbox/log"));
+            if ours > 100 {
+                break;
+            }
+        }
+        stop.store(true, Ordering::SeqCst);
+        theirs = other.join().unwrap();
+    });
+    let text = fs::read_to_string(&path).unwrap();
+    let lines = |line: &str| text.lines().filter(|is| *is == line).count();
+    assert_eq!((lines("ours"), lines("theirs")), (ours, theirs));
+    assert!(ours > 100 && theirs > 100, "{ours} ours, {theirs} theirs");
 }

@@ -11,7 +11,7 @@ use local_bridge::sandbox::{Fence, Start, Unreached, Wanted};
 use local_bridge::tools::{self, Job, files_send::Courier};
 use protocol::call::{CallId, Outcome, ToolName};
 use protocol::session::Access;
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
 use std::fs;
 use std::io::ErrorKind;
 use std::net::{TcpListener, UdpSocket};
@@ -19,10 +19,11 @@ use std::os::fd::AsRawFd;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener, UnixStream};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tempfile::TempDir;
 use tokio::sync::{mpsc, watch};
 
@@ -74,8 +75,21 @@ impl World {
 
     fn start(&self, sandbox: Sandbox, program: &Path, root: &Root) -> Start {
         let rule = Rule::new(vec!["program".into()], program.to_owned());
+        self.start_by(&rule, sandbox, root)
+    }
+
+    /// By a rule that grants the network.
+    fn start_outward(&self, program: &Path) -> Start {
+        let rule = Rule {
+            network: true,
+            ..Rule::new(vec!["program".into()], program.to_owned())
+        };
+        self.start_by(&rule, Sandbox::Required, &self.root(Access::Write))
+    }
+
+    fn start_by(&self, rule: &Rule, sandbox: Sandbox, root: &Root) -> Start {
         let wanted = Wanted {
-            rule: &rule,
+            rule,
             root,
             scratch: &self.path("scratch"),
             limit: Duration::from_mins(1),
@@ -123,6 +137,7 @@ impl World {
         let home = Home::open(&self.path("home")).unwrap();
         tools::run(Job {
             order: Order {
+                asked: true,
                 yes: None,
                 call: CallId("c1".into()),
                 attempt: 1,
@@ -235,9 +250,11 @@ fn a_command_reads_its_folder_and_nothing_outside_of_it() {
 fn a_command_changes_its_folder_only_where_the_policy_lets_it_write() {
     let Some(world) = World::new() else { return };
     let inside = "echo x > new && mv new moved && echo y >> letter && rm moved && touch letter";
-    let read = world.script(Sandbox::Required, Access::Read, inside);
-    assert_eq!(read.code, Some(1), "{}", read.err);
-    assert_eq!(fs::read(world.path("docs/letter")).unwrap(), b"dear\n");
+    for access in [Access::Read, Access::Append] {
+        let read = world.script(Sandbox::Required, access, inside);
+        assert_eq!(read.code, Some(1), "{}", read.err);
+        assert_eq!(fs::read(world.path("docs/letter")).unwrap(), b"dear\n");
+    }
     let write = world.script(Sandbox::Required, Access::Write, inside);
     assert_eq!(write.code, Some(0), "{}", write.err);
     assert_eq!(fs::read(world.path("docs/letter")).unwrap(), b"dear\ny\n");
@@ -313,6 +330,60 @@ fn a_command_reaches_no_network_not_even_this_machine() {
     assert_eq!(udp.recv(&mut bytes).unwrap(), 7);
 }
 
+#[test]
+fn a_command_reaches_the_network_where_its_rule_grants_it_and_serves_nobody() {
+    let Some(world) = World::new() else { return };
+    let tcp = TcpListener::bind("127.0.0.1:0").unwrap();
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let timeout = Some(Duration::from_secs(5));
+    udp.set_read_timeout(timeout).unwrap();
+    let (tcp_port, udp_port) = (
+        tcp.local_addr().unwrap().port(),
+        udp.local_addr().unwrap().port(),
+    );
+    let outward = |script: &str| {
+        let mut start = world.start_outward(Path::new("/bin/bash"));
+        ran(&start.command.args(["-c", script]).output().unwrap())
+    };
+    let answering = std::thread::spawn(move || {
+        use std::io::Write;
+        tcp.accept().unwrap().0.write_all(b"hello\n").unwrap();
+    });
+    let connected = outward(&format!("exec 3<>/dev/tcp/127.0.0.1/{tcp_port}; cat <&3"));
+    assert_eq!(
+        (connected.code, &*connected.out),
+        (Some(0), "hello\n"),
+        "{}",
+        connected.err
+    );
+    answering.join().unwrap();
+    let sent = outward(&format!("echo canary > /dev/udp/localhost/{udp_port}"));
+    assert_eq!(sent.code, Some(0), "{}", sent.err);
+    assert_eq!(udp.recv(&mut [0; 16]).unwrap(), 7);
+    // Names are looked up, and nothing else of /etc.
+    for (path, code) in [
+        ("hosts", 0),
+        ("passwd", 1),
+        ("ssl/private", 1),
+        ("shadow", 1),
+    ] {
+        let there = Path::new("/etc").join(path).exists();
+        let read = outward(&format!("exec 3</etc/{path}"));
+        assert!(!there || read.code == Some(code), "{path}: {}", read.err);
+    }
+    // Another's sockets stay as closed as they are without the network.
+    let attacker = std::env::current_exe().unwrap();
+    let name = world.path("docs/outward").display().to_string();
+    let _stream = UnixListener::bind(format!("{name}.stream")).unwrap();
+    let _named = UnixListener::bind_addr(&SocketAddr::from_abstract_name(&name).unwrap()).unwrap();
+    let _datagram = UnixDatagram::bind(format!("{name}.datagram")).unwrap();
+    let mut start = world.start_outward(&attacker);
+    let test = "a_command_reaches_no_socket_of_another_program_by_file_or_by_name";
+    let command = start.command.args(["--exact", test]).env(SOCKETS, &name);
+    // Two ends of its own; nothing listens.
+    assert_eq!(ran(&command.output().unwrap()).code, Some(0b01_0000));
+}
+
 /// The attacker's part: a bit for each kind of socket that it reaches, as its exit code.
 fn try_sockets(name: &str) -> i32 {
     let reached = [
@@ -326,6 +397,7 @@ fn try_sockets(name: &str) -> i32 {
             .is_ok(),
         // Two ends that lead nowhere else are no danger, and programs use them.
         UnixStream::pair().is_ok(),
+        TcpListener::bind("127.0.0.1:0").is_ok(),
     ];
     let bits = reached.into_iter().enumerate();
     bits.map(|(at, reached)| i32::from(reached) << at).sum()
@@ -348,43 +420,75 @@ fn a_command_reaches_no_socket_of_another_program_by_file_or_by_name() {
         let command = start.command.args(["--exact", test]).env(SOCKETS, &name);
         ran(&command.output().unwrap()).code
     };
-    assert_eq!(attack(Sandbox::None), Some(0b11111));
-    assert_eq!(attack(Sandbox::Required), Some(0b10000));
+    assert_eq!(attack(Sandbox::None), Some(0b11_1111));
+    assert_eq!(attack(Sandbox::Required), Some(0b01_0000));
+}
+
+/// Sleepers that flee: in the group, out of it, and without a parent. The mark stands alone only among their own arguments.
+fn fleeing(mark: &str) -> String {
+    format!("(setsid bash -c '(sleep {mark} & sleep {mark} &)' &); (sleep {mark} &); sleep {mark}")
+}
+
+/// The bridge's part, until it is killed.
+async fn doomed(world: &World, doom: &str) -> ! {
+    let (mark, way) = doom.split_once(' ').unwrap();
+    let script = fleeing(mark);
+    let sandbox = match way {
+        "fenced" => Sandbox::Required,
+        "free" => Sandbox::None,
+        _ => {
+            let mut command = Command::new("/bin/bash");
+            let mut child = command.args(["-c", &script]).spawn().unwrap();
+            child.wait().unwrap();
+            panic!("it should not live to see an end");
+        }
+    };
+    let policy = world.policy("/bin/bash", sandbox);
+    let ended = world
+        .call(policy, world.fence.clone(), &["-c", &script])
+        .await;
+    panic!("it should not live to see an end: {ended:?}");
 }
 
 #[tokio::test]
-async fn a_command_ends_with_a_bridge_that_is_killed() {
+async fn nothing_that_a_command_began_outlives_a_bridge_that_is_killed() {
     let Some(world) = World::new() else { return };
-    if let Ok(mark) = std::env::var(DOOMED) {
-        let (seconds, sandbox) = mark.split_once(' ').unwrap();
-        let sandbox = match sandbox {
-            "fenced" => Sandbox::Required,
-            _ => Sandbox::None,
-        };
-        let policy = world.policy("/bin/sleep", sandbox);
-        let ended = world.call(policy, world.fence.clone(), &[seconds]).await;
-        panic!("it should not live to see an end: {ended:?}");
+    if let Ok(doom) = std::env::var(DOOMED) {
+        doomed(&world, &doom).await;
     }
-    let doom = |seconds: &str, sandbox: &str| {
+    let doom = |mark: &str, way: &str| {
+        let test = "nothing_that_a_command_began_outlives_a_bridge_that_is_killed";
         let mut bridge = Command::new(std::env::current_exe().unwrap())
-            .args(["--exact", "a_command_ends_with_a_bridge_that_is_killed"])
-            .env(DOOMED, format!("{seconds} {sandbox}"))
+            .args(["--exact", test])
+            .env(DOOMED, format!("{mark} {way}"))
             .env("TMPDIR", world.folder.path())
             .stdout(Stdio::null())
+            .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        assert!(comes_true(|| runs_program(seconds)), "{sandbox}: no start");
+        // Behind the fence nothing has a session of its own.
+        let least = if way == "fenced" { 2 } else { 4 };
+        assert!(
+            comes_true(|| living(mark).len() >= least),
+            "{way}: no start"
+        );
         bridge.kill().unwrap();
         bridge.wait().unwrap();
+        let killed = Instant::now();
+        while !living(mark).is_empty() && killed.elapsed() < Duration::from_secs(3) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        let survivors = living(mark);
+        kill(&survivors);
+        survivors.len()
     };
-    let mark = format!("60.1{}", std::process::id());
-    doom(&mark, "fenced");
-    assert!(all_end(&mark), "{:?} live", living(&mark));
-    let mark = format!("60.2{}", std::process::id());
-    doom(&mark, "free");
-    let survivors = living(&mark);
-    kill(&survivors);
-    assert_eq!(survivors.len(), 1, "nothing has shown what the fence does");
+    let mark = |digit: u32| format!("{}.{digit}", 60_000 + std::process::id());
+    assert_eq!(doom(&mark(1), "fenced"), 0);
+    assert_eq!(doom(&mark(2), "free"), 0);
+    assert!(
+        doom(&mark(3), "unkept") >= 3,
+        "nothing has shown what the keeper does"
+    );
 }
 
 #[test]
@@ -427,7 +531,7 @@ fn a_command_signals_none_but_its_own_processes() {
 fn a_command_neither_leaves_its_group_nor_makes_worlds_of_its_own() {
     let Some(world) = World::new() else { return };
     for attack in [
-        "setsid true",
+        "setsid --wait true",
         "unshare --user true",
         "unshare --mount true",
         "mount -t tmpfs none .",
@@ -468,8 +572,14 @@ fn a_command_inherits_no_open_file() {
     rustix::io::fcntl_setfd(&secret, rustix::io::FdFlags::empty()).unwrap();
     let read = format!("cat <&{}", secret.as_raw_fd());
     let (free, fenced) = world.both(Access::Write, &read);
-    assert_eq!((free.code, &*free.out), (Some(0), "canary\n"));
-    assert_eq!((fenced.code, &*fenced.out), (Some(1), ""));
+    let unkept = ran(&Command::new("/bin/bash")
+        .args(["-c", &read])
+        .output()
+        .unwrap());
+    assert_eq!((unkept.code, &*unkept.out), (Some(0), "canary\n"));
+    for kept in [free, fenced] {
+        assert_eq!((kept.code, &*kept.out), (Some(1), ""));
+    }
 }
 
 #[test]
@@ -516,7 +626,7 @@ async fn a_fenced_call_sees_four_variables_its_name_and_its_folder() {
 }
 
 #[tokio::test]
-async fn nothing_that_a_fenced_call_began_outlives_it() {
+async fn nothing_that_a_call_began_outlives_it_whatever_group_or_session_it_fled_to() {
     let Some(world) = World::new() else { return };
     // Many that wait, one that wants a session of its own, one that starts others as it goes.
     let script = |mark: &str| {
@@ -525,24 +635,152 @@ async fn nothing_that_a_fenced_call_began_outlives_it() {
              (while :; do sleep {mark} & sleep 0.01; done) & sleep 0.3"
         )
     };
-    let mark = format!("{}.25", 40_000 + std::process::id());
-    let outcome = world
-        .fenced_call("/bin/bash", &["-c", &script(&mark)])
-        .await;
-    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
-    assert!(all_end(&mark), "{:?} live", living(&mark));
+    for (digit, sandbox) in [(1, Sandbox::Required), (2, Sandbox::None)] {
+        let mark = format!("{}.{digit}5", 40_000 + std::process::id());
+        let policy = world.policy("/bin/bash", sandbox);
+        let fence = world.fence.clone();
+        let outcome = world.call(policy, fence, &["-c", &script(&mark)]).await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+        assert_eq!(
+            living(&mark),
+            [0; 0],
+            "{sandbox:?}: it ends before its call does"
+        );
+    }
     let mark = format!("{}.75", 40_000 + std::process::id());
-    let policy = world.policy("/bin/bash", Sandbox::None);
-    let free = script(&mark);
-    world
-        .call(policy, world.fence.clone(), &["-c", &free])
-        .await;
+    let mut unkept = Command::new("/bin/bash");
+    let unkept = unkept.args(["-c", &script(&mark)]).process_group(0);
+    let mut unkept = unkept.spawn().unwrap();
+    let group = Pid::from_child(&unkept);
+    unkept.wait().unwrap();
+    kill_process_group(group, Signal::KILL).unwrap();
+    std::thread::sleep(Duration::from_millis(200));
     let survivors = living(&mark);
     kill(&survivors);
     assert!(
         !survivors.is_empty(),
-        "without the fence one flees its group"
+        "without a keeper one flees its group"
     );
+}
+
+#[tokio::test]
+async fn a_call_ends_as_its_program_does() {
+    let Some(world) = World::new() else { return };
+    for sandbox in [Sandbox::Required, Sandbox::None] {
+        for (script, told) in [
+            ("exit 0", "exit code 0"),
+            ("exit 7", "exit code 7"),
+            ("exit 255", "exit code 255"),
+            ("kill -TERM $$", "ended by signal 15"),
+            ("kill -KILL $$", "ended by signal 9"),
+            ("kill -SEGV $$", "ended by signal 11"),
+            ("kill -PIPE $$", "ended by signal 13"),
+            ("kill -USR1 $$", "ended by signal 10"),
+        ] {
+            let policy = world.policy("/bin/bash", sandbox);
+            let fence = world.fence.clone();
+            let outcome = world.call(policy, fence, &["-c", script]).await;
+            assert_eq!(outcome, Outcome::done(told), "{sandbox:?} {script}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_program_cannot_end_its_keeper_nor_outlive_one_that_is_killed() {
+    let Some(world) = World::new() else { return };
+    let attack = "for name in KILL STOP USR1 0; do kill -$name $PPID; kill -$name -- -$PPID; kill -$name -- -1; done; echo alive";
+    let attacked = world.script(Sandbox::Required, Access::Write, attack);
+    assert_eq!((attacked.code, &*attacked.out), (Some(0), "alive\n"));
+    assert_eq!(
+        attacked.err.matches("not permitted").count(),
+        12,
+        "{}",
+        attacked.err
+    );
+    // From outside, by whoever may.
+    let mark = format!("{}.5", 70_000 + std::process::id());
+    let mut start = world.start(
+        Sandbox::Required,
+        Path::new("/bin/sleep"),
+        &world.root(Access::Read),
+    );
+    let mut keeper = start.command.arg(&mark).spawn().unwrap();
+    assert!(comes_true(|| runs_program(&mark)));
+    keeper.kill().unwrap();
+    keeper.wait().unwrap();
+    assert!(all_end(&mark), "{:?} live", living(&mark));
+}
+
+#[tokio::test]
+async fn a_program_that_ignores_signals_or_adopts_or_unties_itself_ends_with_all_that_it_began() {
+    let Some(world) = World::new() else { return };
+    // PR_SET_CHILD_SUBREAPER is 36, PR_SET_PDEATHSIG 1; their numbers are the same on every processor.
+    let python = Path::new("/usr/bin/python3");
+    let ties = "import ctypes, os, sys; c = ctypes.CDLL(None); c.prctl(36, 1, 0, 0, 0); c.prctl(1, 0, 0, 0, 0); os.closerange(0, 256); ";
+    for (digit, sandbox) in [(1, Sandbox::Required), (2, Sandbox::None)] {
+        let mark = format!("{}.{digit}", 80_000 + std::process::id());
+        let script = if python.exists() {
+            let flee = "os.fork() or os.fork() or os.execv('/bin/sleep', ['sleep', sys.argv[1]]); os.execv('/bin/sleep', ['sleep', sys.argv[1]])";
+            format!("trap '' TERM INT HUP; exec /usr/bin/python3 -c \"{ties}{flee}\" {mark}")
+        } else {
+            format!("trap '' TERM INT HUP; exec 0<&- 1>&- 2>&-; sleep {mark} & sleep {mark}")
+        };
+        let mut start = world.start(sandbox, Path::new("/bin/bash"), &world.root(Access::Read));
+        let mut keeper = start.command.args(["-c", &script]).spawn().unwrap();
+        assert!(
+            comes_true(|| living(&mark).len() >= 3),
+            "{:?}",
+            living(&mark)
+        );
+        kill_process(Pid::from_child(&keeper), Signal::TERM).unwrap();
+        let begun = Instant::now();
+        keeper.wait().unwrap();
+        assert_eq!(living(&mark), [0; 0], "{sandbox:?}");
+        assert!(begun.elapsed() < Duration::from_secs(5));
+    }
+}
+
+#[tokio::test]
+async fn ten_thousand_children_that_end_at_once_are_collected() {
+    let Some(world) = World::new() else { return };
+    let script = "for i in {1..100}; do (for j in {1..100}; do : & done) & done; wait; echo all";
+    for sandbox in [Sandbox::Required, Sandbox::None] {
+        let ran = world.script(sandbox, Access::Write, script);
+        let whole = ran.out == "all\n" && ran.code == Some(0);
+        // The fence lets it have 128 at once; where that is too few, it says so and still ends.
+        assert!(
+            whole || sandbox == Sandbox::Required,
+            "{} {}",
+            ran.out,
+            ran.err
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_forks_as_fast_as_it_can_from_session_to_session_is_caught() {
+    let Some(world) = World::new() else { return };
+    let mark = format!("{}.9", 90_000 + std::process::id());
+    // Four lines of processes, each of which begins the next in a session of its own and ends; the file calls them off.
+    let stop = world.path("scratch/stop");
+    let hop = format!(
+        "[ -e {} ] || setsid bash -c \"$HOP\" x {mark} & exit 0",
+        stop.display()
+    );
+    let script = format!(
+        "export HOP='{hop}'; for i in 1 2 3 4; do bash -c \"$HOP\" x {mark} & done; sleep 0.3"
+    );
+    let begun = Instant::now();
+    let ran = world.script(Sandbox::None, Access::Write, &script);
+    assert_eq!(ran.code, Some(0), "{}", ran.err);
+    assert!(
+        begun.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        begun.elapsed()
+    );
+    let survivors = living(&mark);
+    fs::write(&stop, "").unwrap();
+    assert_eq!(survivors, [0; 0]);
 }
 
 #[tokio::test]

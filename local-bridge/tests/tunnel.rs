@@ -7,10 +7,11 @@ use local_bridge::journal::Journal;
 use local_bridge::policy::{self, Sandbox};
 use local_bridge::tunnel::{Backoff, Timing, Tunnel};
 use protocol::call::{CallId, FileRef, Outcome, ToolName};
-use protocol::chunk::{Chunk, WINDOW};
+use protocol::chunk::{Chunk, MARKS, MAX_CHUNK, STRETCH, WINDOW};
 use protocol::key::{KeyId, PublicKey, SigningKey, random_bytes, random_text, sha256_hex};
 use protocol::session::{Access, Hello, HelloClaims, Root, Transcript, session_id};
 use protocol::token::{self, Binding, Kind, call_hash};
+use protocol::tools::given_id;
 use protocol::warrant::{CANCEL, Receipt, Warrant};
 use protocol::{
     CLOSE_REVOKED, CLOSE_VIOLATION, PING, PONG, ToBridge, ToWorker, VERSION, read_frame,
@@ -20,8 +21,9 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use std::fs;
 use std::path::PathBuf;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tempfile::TempDir;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -36,14 +38,17 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 const FAST: Timing = Timing {
     ping: Duration::from_millis(100),
+    answer: Duration::from_secs(20),
     lease: Duration::from_secs(20),
     dial: Duration::from_secs(20),
     retry: Backoff {
         first: Duration::from_millis(5),
+        soon: Duration::ZERO,
         most: Duration::from_millis(20),
     },
     refused: Backoff {
         first: Duration::from_millis(5),
+        soon: Duration::ZERO,
         most: Duration::from_millis(20),
     },
     healthy: Duration::from_secs(10),
@@ -234,6 +239,7 @@ impl Line {
             call: CallId(call.into()),
             tool: ToolName::new(tool),
             arguments,
+            asked: true,
         };
         self.warrant(&claims).token()
     }
@@ -411,7 +417,7 @@ async fn the_bridge_says_what_it_may_do_and_does_it() {
                 name: "docs".into(),
                 access: Access::Write
             }],
-            19
+            20
         )
     );
     let write = json!({"path": "docs/a.txt", "text": "one\n"});
@@ -831,6 +837,70 @@ async fn a_worker_that_falls_silent_is_left_and_dialled_again() {
     drop(silent);
 }
 
+/// A bridge whose pings are to be answered long before its lease is over.
+const WATCHFUL: Timing = Timing {
+    answer: Duration::from_millis(300),
+    lease: Duration::from_secs(4),
+    ..FAST
+};
+
+#[tokio::test]
+async fn a_ping_that_nobody_answers_ends_the_line_long_before_the_lease() {
+    let world = World::with(WATCHFUL).await;
+    let mut line = world.line().await;
+    let alive = timeout(Duration::from_millis(900), next_message(&mut line.socket)).await;
+    assert!(alive.is_err(), "{alive:?}");
+    let (silent, begun) = (line.socket, Instant::now());
+    world.line().await;
+    assert!(begun.elapsed() < WATCHFUL.lease, "{:?}", begun.elapsed());
+    drop(silent);
+}
+
+#[tokio::test]
+async fn any_byte_is_a_sign_of_life() {
+    let world = World::with(WATCHFUL).await;
+    let mut line = world.line().await;
+    // No ping is answered; the parts of one frame come slowly.
+    let frame = [&[0x89, 20][..], &[b'.'; 20]].concat(); // a WebSocket ping with twenty bytes
+    for part in frame.chunks(2) {
+        line.socket.get_mut().write_all(part).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(150)).await;
+    }
+    let pong = loop {
+        match line.socket.next().await.unwrap().unwrap() {
+            Message::Text(_) => {}
+            other @ (Message::Binary(_)
+            | Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => break other,
+        }
+    };
+    assert_eq!(pong, Message::Pong(vec![b'.'; 20].into()));
+}
+
+#[tokio::test]
+async fn a_slow_line_with_a_file_on_it_has_the_whole_lease() {
+    let world = World::with(WATCHFUL).await;
+    fs::write(world.file("big"), vec![7; 300_000]).unwrap();
+    let mut line = world.line().await;
+    let order = json!({"path": "docs/big"});
+    line.order("c1", "files.send", order).await;
+    let start = next(&mut line.socket).await;
+    assert!(
+        matches!(start, Some(ToWorker::FileStart { .. })),
+        "{start:?}"
+    );
+    let (call, until) = (CallId("c1".into()), WINDOW);
+    say(&mut line.socket, &ToBridge::Credit { call, until }).await;
+    // From here on nothing is read and nothing answered: as if the file were still on its way.
+    let (silent, begun) = (line.socket, Instant::now());
+    world.line().await;
+    let took = begun.elapsed() + WATCHFUL.ping; // what was heard last came before
+    assert!(took >= WATCHFUL.lease, "{took:?}");
+    drop(silent);
+}
+
 #[tokio::test]
 async fn a_changed_policy_is_told_anew() {
     let world = World::new().await;
@@ -855,8 +925,8 @@ async fn a_changed_policy_is_told_anew() {
 }
 
 #[tokio::test]
-async fn a_broken_policy_is_told_and_the_last_good_one_stays_in_force() {
-    let world = World::new().await;
+async fn a_broken_policy_is_told_and_the_last_good_one_stays_in_force_over_a_restart() {
+    let mut world = World::new().await;
     let mut line = world.line().await;
     let before = line.hello.clone();
     assert_eq!(before.policy_fault, None);
@@ -865,7 +935,7 @@ async fn a_broken_policy_is_told_and_the_last_good_one_stays_in_force() {
     let broken = format!("{text}\n[[command]]\nrun = [\"sh\"]\n");
     world.home.write("policy.toml", &broken).unwrap();
     closed(&mut line.socket).await;
-    let mut line = world.line().await;
+    let line = world.line().await;
     let fault = line.hello.policy_fault.clone().unwrap();
     assert!(fault.contains("'sh' can run any other program"), "{fault}");
     let told = Hello {
@@ -873,6 +943,15 @@ async fn a_broken_policy_is_told_and_the_last_good_one_stays_in_force() {
         ..line.hello.clone()
     };
     assert_eq!(told, before);
+    world.stop().await;
+    drop(line);
+    world.start(FAST);
+    let mut line = world.line().await;
+    assert_eq!(line.hello.policy_fault, Some(fault));
+    let written = line
+        .run("c1", "files.write", json!({"path": "docs/a", "text": "a"}))
+        .await;
+    assert!(matches!(written, Outcome::Done { .. }), "{written:?}");
     // Put right, it is told anew.
     world.home.write("policy.toml", &text).unwrap();
     closed(&mut line.socket).await;
@@ -943,4 +1022,388 @@ async fn the_journal_chains_every_call_and_its_head_travels() {
     assert_ne!(heads[0], heads[1]);
     let counts = Journal::look(&world.home.journal()).unwrap().unwrap();
     assert_eq!((counts.running, counts.waiting, counts.ended), (0, 2, 2));
+}
+
+/// A file as a Worker gives it: all of it true, until a test spoils it.
+struct Gift {
+    file: FileRef,
+    bytes: Vec<u8>,
+}
+
+impl Gift {
+    fn of(name: &str, bytes: Vec<u8>) -> Self {
+        let file = FileRef {
+            name: name.into(),
+            mime: "application/pdf".into(),
+            size: bytes.len() as u64,
+            sha256: sha256_hex(&bytes),
+        };
+        Self { file, bytes }
+    }
+
+    fn large() -> Self {
+        let numbers = (0..768_000_u32).flat_map(u32::to_le_bytes); // no two pieces of it alike
+        Self::of("invoice.pdf", numbers.collect())
+    }
+
+    fn arguments(&self, to: &str) -> Value {
+        json!({"file": given_id(&self.file.sha256), "to": to})
+    }
+}
+
+impl Line {
+    /// Orders that a file be saved, and hears the machine ask for it.
+    async fn order_save(&mut self, call: &str, gift: &Gift, to: &str) {
+        self.order(call, "files.save", gift.arguments(to)).await;
+        let call = CallId(call.into());
+        loop {
+            match next(&mut self.socket).await {
+                Some(ToWorker::Read { .. }) => {} // the last mark of a file before, behind its result
+                told => return assert_eq!(told, Some(ToWorker::Want { call })),
+            }
+        }
+    }
+
+    async fn announces(&mut self, call: &str, file: &FileRef) {
+        let (call, file) = (CallId(call.into()), file.clone());
+        say(&mut self.socket, &ToBridge::FileStart { call, file }).await;
+    }
+
+    async fn sends_piece(&mut self, call: &str, offset: u64, bytes: &[u8]) {
+        let chunk = Chunk {
+            call: CallId(call.into()),
+            offset,
+            bytes: bytes.to_vec(),
+        };
+        // A bridge that has hung up meanwhile is what some tests wait for.
+        self.socket.send(Message::binary(chunk.encode())).await.ok();
+    }
+
+    /// Sends bytes as a Worker does, a mark behind each stretch; never more marks on their way than there may be.
+    async fn sends_bytes(&mut self, call: &str, bytes: &[u8]) {
+        let (mut offset, mut waiting) = (0, Vec::new());
+        for (number, stretch) in bytes.chunks(STRETCH).enumerate() {
+            if waiting.len() == MARKS {
+                self.hears_mark(&mut waiting).await;
+            }
+            for piece in stretch.chunks(MAX_CHUNK) {
+                self.sends_piece(call, offset, piece).await;
+                offset += piece.len() as u64;
+            }
+            let mark = format!("{call}-{number}");
+            waiting.insert(0, mark.clone());
+            let call = CallId(call.into());
+            say(&mut self.socket, &ToBridge::Mark { call, mark }).await;
+        }
+        while waiting.len() > 1 {
+            self.hears_mark(&mut waiting).await;
+        }
+    }
+
+    async fn hears_mark(&mut self, waiting: &mut Vec<String>) {
+        let mark = waiting.pop().unwrap();
+        assert_eq!(
+            next(&mut self.socket).await,
+            Some(ToWorker::Read { mark }),
+            "marks come back in order"
+        );
+    }
+
+    /// The result of a call that may still say a last mark back before it.
+    async fn result_of_save(&mut self) -> Outcome {
+        loop {
+            match next(&mut self.socket).await.unwrap() {
+                ToWorker::Read { .. } => {}
+                ToWorker::Result { outcome, .. } => return serde_json::from_str(&outcome).unwrap(),
+                other @ (ToWorker::Answer { .. }
+                | ToWorker::FileStart { .. }
+                | ToWorker::Want { .. }
+                | ToWorker::Waiting { .. }
+                | ToWorker::Progress { .. }) => panic!("no result: {other:?}"),
+            }
+        }
+    }
+}
+
+impl World {
+    /// What lies in the open folder, hidden files too.
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(self.file("")).unwrap();
+        let name = |entry: std::io::Result<fs::DirEntry>| {
+            entry.unwrap().file_name().to_string_lossy().into_owned()
+        };
+        let mut names: Vec<String> = entries.map(name).collect();
+        names.sort();
+        names
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_its_owner_gave_is_saved_byte_for_byte_under_a_free_name_and_undone() {
+    use std::os::unix::fs::PermissionsExt;
+    let world = World::new().await;
+    let mut line = world.line().await;
+    let gift = Gift::large();
+    for (call, name) in [("c1", "invoice.pdf"), ("c2", "invoice (2).pdf")] {
+        line.order_save(call, &gift, "docs/").await;
+        line.announces(call, &gift.file).await;
+        line.sends_bytes(call, &gift.bytes).await;
+        let hash = &gift.file.sha256[..16];
+        let told = format!("saved to docs/{name} (3.0 MB, sha256 {hash}…)");
+        assert_eq!(line.result_of_save().await, done(&told));
+        line.acknowledge(call).await;
+        assert_eq!(fs::read(world.file(name)).unwrap(), gift.bytes);
+        let mode = fs::metadata(world.file(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+    let empty = Gift::of("empty", Vec::new());
+    line.order_save("c3", &empty, "docs/new/e.txt").await;
+    line.announces("c3", &empty.file).await;
+    assert!(matches!(line.result_of_save().await, Outcome::Done { .. }));
+    assert_eq!(
+        world.names(),
+        ["invoice (2).pdf", "invoice.pdf", "new"],
+        "nothing is left beside them"
+    );
+    for call in ["c3", "c2"] {
+        let undone = line
+            .run(&format!("u-{call}"), "files.undo", json!({"call": call}))
+            .await;
+        assert!(matches!(undone, Outcome::Done { .. }), "{undone:?}");
+    }
+    assert_eq!(world.names(), ["invoice.pdf"]);
+}
+
+#[tokio::test]
+async fn every_mark_comes_back_once_even_behind_a_files_last_byte() {
+    let world = World::new().await;
+    let mut line = world.line().await;
+    for number in 0..20 {
+        let (call, gift) = (format!("c{number}"), Gift::of("a.txt", vec![number]));
+        line.order_save(&call, &gift, "docs/").await;
+        line.announces(&call, &gift.file).await;
+        line.sends_piece(&call, 0, &gift.bytes).await;
+        let (id, mark) = (CallId(call.clone()), format!("m{number}"));
+        let behind = ToBridge::Mark {
+            call: id,
+            mark: mark.clone(),
+        };
+        say(&mut line.socket, &behind).await;
+        let (mut is_back, mut ended) = (false, false);
+        while !(is_back && ended) {
+            match next(&mut line.socket).await {
+                Some(ToWorker::Read { mark: back }) => {
+                    assert_eq!((back, is_back), (mark.clone(), false));
+                    is_back = true;
+                }
+                Some(ToWorker::Result { .. }) => ended = true,
+                other => panic!("{other:?}"),
+            }
+        }
+        line.acknowledge(&call).await;
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_cut_off_has_not_begun_and_comes_anew_once() {
+    let mut world = World::new().await;
+    let gift = Gift::large();
+    let half = gift.bytes.len() / 2;
+    for crashes in [false, true] {
+        let mut line = world.line().await;
+        line.order_save("c1", &gift, "docs/").await;
+        line.announces("c1", &gift.file).await;
+        line.sends_bytes("c1", &gift.bytes[..half]).await;
+        let counts = Journal::look(&world.home.journal()).unwrap().unwrap();
+        assert_eq!((counts.running, counts.ended), (0, 0), "not begun");
+        if crashes {
+            world.stop().await;
+            world.start(FAST);
+        }
+    }
+    let mut line = world.line().await;
+    line.order_save("c1", &gift, "docs/").await;
+    line.announces("c1", &gift.file).await;
+    line.sends_bytes("c1", &gift.bytes).await;
+    assert!(matches!(line.result_of_save().await, Outcome::Done { .. }));
+    line.order("c1", "files.save", gift.arguments("docs/"))
+        .await;
+    let (again, _, _) = line.result().await;
+    assert_eq!(again, "c1", "it is answered and not saved again");
+    assert_eq!(world.names(), ["invoice.pdf"]);
+}
+
+type Spoil = fn(&mut Gift);
+
+#[tokio::test]
+async fn other_bytes_than_were_promised_are_not_kept() {
+    let world = World::new().await;
+    let mut line = world.line().await;
+    let lies: [(&str, Spoil); 3] = [
+        ("other bytes of that length", |gift| gift.bytes[7] ^= 1),
+        ("a hash that only begins as the call says", |gift| {
+            gift.file.sha256.replace_range(40.., &"0".repeat(24));
+        }),
+        ("another file, true in itself", |gift| {
+            *gift = Gift::of("invoice.pdf", b"something else".to_vec());
+        }),
+    ];
+    for (number, (what, spoil)) in lies.into_iter().enumerate() {
+        let call = format!("c{number}");
+        let mut gift = Gift::of("invoice.pdf", b"what the owner gave".to_vec());
+        line.order_save(&call, &gift, "docs/").await;
+        spoil(&mut gift);
+        line.announces(&call, &gift.file).await;
+        line.sends_bytes(&call, &gift.bytes).await;
+        let damaged = "'invoice.pdf' arrived damaged and was not kept; try again";
+        assert_eq!(
+            line.result_of_save().await,
+            Outcome::failed(damaged),
+            "{what}"
+        );
+        line.acknowledge(&call).await;
+    }
+    let gift = Gift::large();
+    line.order_save("c9", &gift, "docs/").await;
+    let call = CallId("c9".into());
+    say(&mut line.socket, &ToBridge::FileMissing { call }).await;
+    let Outcome::Failed { reason } = line.result_of_save().await else {
+        panic!("a file that is not there was saved");
+    };
+    assert!(reason.contains("attach it again"), "{reason}");
+    assert!(world.names().is_empty());
+}
+
+#[tokio::test]
+async fn a_worker_that_sends_what_was_not_asked_for_is_hung_up_on() {
+    let world = World::new().await;
+    let gift = Gift::large();
+    let tries = [
+        "beyond",
+        "twice",
+        "gap",
+        "another call",
+        "too early",
+        "a flood",
+    ];
+    for what in tries {
+        let mut line = world.line().await;
+        line.order_save("c1", &gift, "docs/").await;
+        match what {
+            "beyond" => {
+                let mut short = gift.file.clone();
+                short.size = 10;
+                line.announces("c1", &short).await;
+                line.sends_piece("c1", 0, &gift.bytes[..11]).await;
+            }
+            "twice" => {
+                line.announces("c1", &gift.file).await;
+                line.sends_piece("c1", 0, &gift.bytes[..10]).await;
+                line.sends_piece("c1", 0, &gift.bytes[..10]).await;
+            }
+            "gap" => {
+                line.announces("c1", &gift.file).await;
+                line.sends_piece("c1", 1, &gift.bytes[..10]).await;
+            }
+            "another call" => {
+                line.announces("c1", &gift.file).await;
+                line.sends_piece("c2", 0, &gift.bytes[..10]).await;
+            }
+            "too early" => line.sends_piece("c1", 0, &gift.bytes[..10]).await,
+            _ => {
+                line.announces("c1", &gift.file).await;
+                line.announces("c1", &gift.file).await;
+            }
+        }
+        assert_eq!(
+            closed(&mut line.socket).await,
+            Some(CLOSE_VIOLATION),
+            "{what}"
+        );
+    }
+    let mut line = world.line().await;
+    line.order_save("c1", &gift, "docs/").await;
+    line.announces("c1", &gift.file).await;
+    line.sends_bytes("c1", &gift.bytes).await;
+    assert!(matches!(line.result_of_save().await, Outcome::Done { .. }));
+    assert_eq!(world.names(), ["invoice.pdf"]);
+}
+
+#[tokio::test]
+async fn a_file_that_stops_coming_is_given_up_and_one_that_is_called_off_leaves_nothing() {
+    let impatient = Timing {
+        lease: Duration::from_secs(2),
+        ..FAST
+    };
+    let world = World::with(impatient).await;
+    let mut line = world.line().await;
+    let gift = Gift::large();
+    line.order_save("c1", &gift, "docs/").await;
+    line.announces("c1", &gift.file).await;
+    line.sends_piece("c1", 0, &gift.bytes[..10]).await;
+    let stopped = "'invoice.pdf' stopped coming half-way and was not kept; try again";
+    assert_eq!(line.result_of_save().await, Outcome::failed(stopped));
+    line.sends_piece("c1", 10, &gift.bytes[10..20]).await; // on its way when it was given up
+
+    line.order_save("c2", &gift, "docs/").await;
+    line.announces("c2", &gift.file).await;
+    line.sends_piece("c2", 0, &gift.bytes[..10]).await;
+    line.order("x2", CANCEL, json!({"call": "c2"})).await;
+    let mut outcomes = Vec::new();
+    for _ in 0..2 {
+        let (call, outcome, _) = line.result().await;
+        outcomes.push((call, outcome));
+    }
+    outcomes.sort_by(|a, b| a.0.cmp(&b.0));
+    assert_eq!(
+        outcomes,
+        [
+            ("c2".to_owned(), Outcome::Cancelled),
+            ("x2".to_owned(), done("c2 is being stopped"))
+        ]
+    );
+    assert!(world.names().is_empty());
+}
+
+#[tokio::test]
+async fn the_name_that_a_file_brings_is_made_safe_and_places_keep_their_law() {
+    let world = World::new().await;
+    let mut line = world.line().await;
+    let long = format!("{}.pdf", "é".repeat(300));
+    let safe = format!("{}.pdf", "é".repeat(98));
+    for (number, (brought, name)) in [
+        ("../../etc/passwd", "passwd"),
+        ("a\nb\u{202e}fdp.exe", "abfdp.exe"),
+        ("..", "file"),
+        (".bashrc", "bashrc"),
+        (long.as_str(), safe.as_str()),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let (call, gift) = (format!("c{number}"), Gift::of(brought, vec![1]));
+        line.order_save(&call, &gift, "docs/").await;
+        line.announces(&call, &gift.file).await;
+        line.sends_bytes(&call, &gift.bytes).await;
+        let outcome = line.result_of_save().await;
+        assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+        assert!(
+            world.file(name).exists(),
+            "{brought:?}: {:?}",
+            world.names()
+        );
+        fs::remove_file(world.file(name)).unwrap();
+    }
+    let gift = Gift::large();
+    for (number, to) in ["docs/../x", "docs/.ssh/a", "/etc/x", "docs/.git/hooks/a"]
+        .into_iter()
+        .enumerate()
+    {
+        let outcome = line
+            .run(&format!("d{number}"), "files.save", gift.arguments(to))
+            .await;
+        let refused = matches!(outcome, Outcome::Denied { .. } | Outcome::Failed { .. });
+        assert!(refused, "{to}: {outcome:?}");
+    }
+    assert!(world.names().is_empty());
 }

@@ -265,6 +265,13 @@ impl Settings {
         }
     }
 
+    /// Looks whether it may write to its owner, without a message: "typing" shows for a moment.
+    pub fn reaches_owner(&self) -> Result<(), Trouble> {
+        let body = json!({"chat_id": self.owner, "action": "typing"});
+        let _is_true: bool = Api::new(self).call("sendChatAction", &body)?;
+        Ok(())
+    }
+
     /// Says hello, which shows that the owner has begun a chat with the bot: before that it may not write.
     pub fn greet(&self, machine: &str) -> Result<(), Trouble> {
         let text =
@@ -367,8 +374,14 @@ impl Bot {
             (action, vec![button("No", 'n')])
         };
         let text = format!(
-            "May this run? Open for {} minutes.\n\n{action}\n\nrule: {}",
+            "{} Open for {} minutes.\n\n{action}\n\n{}: {}",
+            if held.is_wish() {
+                "May this become a rule?"
+            } else {
+                "May this run?"
+            },
             held.minutes_left(now()),
+            if held.is_wish() { "why" } else { "rule" },
             held.why
         );
         let body = json!({
@@ -446,7 +459,8 @@ impl Bot {
         let counts = self
             .desk
             .answer(&held.id, &held.digest, yes, "Telegram", at)?;
-        Ok(counts.then_some(if yes { "It runs." } else { "It does not run." }))
+        let words = held.words();
+        Ok(counts.then_some(if yes { words.said_yes } else { words.said_no }))
     }
 
     /// Tells in the message how its question ended; the buttons go.

@@ -3,6 +3,7 @@
 use super::{Answer, Held};
 use crate::journal::Unusable;
 use protocol::call::{CallId, ToolCall, ToolName};
+use protocol::warrant::PROPOSE;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde_json::json;
 use std::path::Path;
@@ -221,6 +222,9 @@ fn over_from(row: &Row<'_>, now: i64) -> rusqlite::Result<Over> {
     let ending = match answer_from(row)? {
         Some(Answer { yes: true, by, .. }) => format!("Yes ({by})."),
         Some(Answer { yes: false, by, .. }) => format!("No ({by})."),
+        None if expires_at <= now && row.get::<_, String>("tool")? == PROPOSE => {
+            "Not answered in time; no rule was made.".to_owned()
+        }
         None if expires_at <= now => "Not answered in time; it was not run.".to_owned(),
         None => "Called off, or asked anew.".to_owned(),
     };

@@ -173,7 +173,8 @@ impl<W: Write> Session<'_, W> {
         match chosen(line).and_then(|(yes, number)| Some((yes, self.shown.get(number)?))) {
             Some((yes, held)) => {
                 let held = held.clone();
-                let question = if yes { "Run this?" } else { "Refuse this?" };
+                let words = held.words();
+                let question = if yes { words.yes } else { words.no };
                 let action = indented(&action(&held, yes));
                 write!(
                     self.out,
@@ -192,8 +193,8 @@ impl<W: Write> Session<'_, W> {
     fn confirmed(&mut self, held: &Held, yes: bool, line: &str) -> Result<(), NoAnswer> {
         let told = if line == "yes" {
             match say(self.home, held, yes) {
-                Ok(()) if yes => "It runs.".to_owned(),
-                Ok(()) => "It does not run.".to_owned(),
+                Ok(()) if yes => held.words().said_yes.to_owned(),
+                Ok(()) => held.words().said_no.to_owned(),
                 Err(over @ NoAnswer::Over) => over.to_string(),
                 Err(error) => return Err(error),
             }

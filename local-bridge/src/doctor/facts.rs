@@ -1,10 +1,11 @@
 //! What is so on this machine, for [`super::judge`]: files, kernel, network and processes are looked at here, and only the file `panic` is touched.
 
-use super::Facts;
+use super::{Facts, Item, Told, trials};
 use crate::audit;
-use crate::home::{Home, Process};
+use crate::home::{Home, Kept, Process};
 use crate::install::{Plan, System, ask_system};
-use crate::journal::Journal;
+use crate::journal::{Journal, Ledger};
+use crate::keychain::Readers;
 use crate::pair::endpoint;
 use crate::places;
 use crate::policy::{Law, Pin, Policy, Sandbox, Then};
@@ -98,8 +99,11 @@ pub struct Service {
 
 /// Looks at everything; asks the Worker unless it is to stay `offline`.
 pub fn look(home: &Home, offline: bool) -> Facts {
-    let (law, policy) = match Law::open(home) {
-        Ok(mut law) => (Some(law.current()), Ok(())),
+    let (law, policy) = match Law::in_force(home) {
+        Ok(mut law) => {
+            let accepted = law.broken().map_or(Ok(()), |why| Err(why.to_owned()));
+            (Some(law.current()), accepted)
+        }
         Err(error) => (None, Err(error.to_string())),
     };
     let law = law.as_deref();
@@ -107,6 +111,7 @@ pub fn look(home: &Home, offline: bool) -> Facts {
     let running = status::running(home).ok().flatten();
     let paired = paired(home);
     let sandbox = law.map_or(Sandbox::Required, |law| law.sandbox);
+    let ledger = Journal::ledger(&home.journal());
     Facts {
         home: home.path().to_owned(),
         files: files(home),
@@ -115,7 +120,6 @@ pub fn look(home: &Home, offline: bool) -> Facts {
         roots: law.map(|law| roots(home, law)).unwrap_or_default(),
         commands: law.map(commands).unwrap_or_default(),
         fence_told: fence.told(Sandbox::Required),
-        fence,
         root_account: rustix::process::geteuid().is_root(),
         encrypted: encrypted(),
         full_disk_access: full_disk_access(),
@@ -129,16 +133,67 @@ pub fn look(home: &Home, offline: bool) -> Facts {
         listens: running.as_ref().and_then(listens),
         core: running.as_ref().and_then(core),
         running,
-        audit: match Journal::ledger(&home.journal()) {
+        told: ledger.as_ref().ok().and_then(Option::as_ref).map(told),
+        audit: match ledger {
             Ok(ledger) => Ok(ledger.map(|ledger| audit::verify(&ledger, None))),
             Err(error) => Err(error.to_string()),
         },
+        approver: trials::approver(home, offline),
+        inherited: trials::inherited(home, &fence, sandbox),
+        item: item(home),
+        at: status::now(),
         frozen: home.panics(),
         freezable: freezable(home),
         free: statvfs(home.path()).map_or(0, |disk| disk.f_bavail * disk.f_frsize),
         service: service(home, law),
         version: env!("CARGO_PKG_VERSION").to_owned(),
+        fence,
     }
+}
+
+/// What the Worker has acknowledged of the log, as far as that is still known.
+fn told(ledger: &Ledger) -> Told {
+    let seq = |head: &str| {
+        let entry = ledger.entries.iter().find(|entry| entry.hash == head);
+        entry.map(|entry| entry.seq)
+    };
+    let (acknowledged, waiting): (Vec<_>, Vec<_>) =
+        ledger.kept.iter().partition(|ended| ended.acknowledged);
+    let last = acknowledged.iter().filter_map(|ended| {
+        let head = &ended.audit_head;
+        Some((seq(head)?, audit::short(head)))
+    });
+    Told {
+        entries: ledger.entries.len(),
+        last: last.max(),
+        waiting: waiting.len(),
+        oldest: waiting.iter().map(|ended| ended.at).min(),
+    }
+}
+
+/// Where the key lies, and who may read it there.
+fn item(home: &Home) -> Item {
+    match (home.kept(), home.keychain()) {
+        (None, _) => Item::None,
+        (Some(Kept::File), _) => Item::File(home.path().join("key")),
+        (Some(Kept::Keychain), Ok((keychain, Some(name)))) => match keychain.readers(&name) {
+            _ if cfg!(not(target_os = "macos")) => Item::Shared,
+            Some(Readers::Anyone) => Item::Open("any program".to_owned()),
+            Some(Readers::Programs(programs)) => others(programs),
+            None => Item::Unseen,
+        },
+        (Some(Kept::Keychain), Ok((_, None)) | Err(_)) => Item::Unseen,
+    }
+}
+
+/// Whether any but this program is among those who may read the key.
+fn others(mut programs: Vec<String>) -> Item {
+    let own = std::env::current_exe().unwrap_or_default();
+    programs.retain(|program| Path::new(program) != own);
+    if programs.is_empty() {
+        return Item::Own;
+    }
+    Item::Open(programs.join(", "))
 }
 
 fn files(home: &Home) -> Vec<File> {

@@ -3,8 +3,10 @@
 //! `facts` looks at the machine and judges nothing; this file judges and looks at nothing.
 
 mod facts;
+mod trials;
 
 pub use facts::{Asked, Command, File, Reach, Root, Service, look};
+pub use trials::{Approver, Inherited};
 
 use crate::audit::{Fault, Sound};
 use crate::home::Process;
@@ -23,6 +25,9 @@ const TOO_LITTLE: u64 = 50 * 1000 * 1000;
 
 /// Free space below which it soon may.
 const LITTLE: u64 = 500 * 1000 * 1000;
+
+/// How long the Worker may lack what was done here before that is odd, in milliseconds: a day away from the network is not.
+const UNTOLD: i64 = 24 * 60 * 60 * 1000;
 
 /// Folders that are copied to other machines by themselves, as they are named in a path.
 const SYNCED: [&str; 9] = [
@@ -76,6 +81,16 @@ pub struct Facts {
     pub core: Option<u64>,
     /// The log of what was done; an error is told in words.
     pub audit: Result<Option<Result<Sound, Fault>>, String>,
+    /// What the Worker has acknowledged of that log; nothing where there is none.
+    pub told: Option<Told>,
+    /// The approver's bot, as it was asked.
+    pub approver: Approver,
+    /// What a command inherits, as it was tried.
+    pub inherited: Inherited,
+    /// Where the key lies, and who may read it there.
+    pub item: Item,
+    /// When this was so, in milliseconds since 1970.
+    pub at: i64,
     /// A file `panic` lies in the home.
     pub frozen: bool,
     /// The file could be put there and was seen.
@@ -86,6 +101,36 @@ pub struct Facts {
     pub service: Service,
     /// This program's version.
     pub version: String,
+}
+
+/// What the Worker has acknowledged of the log, as far as this machine still knows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// How many entries the log has.
+    pub entries: usize,
+    /// The last entry whose receipt it has stored, and the beginning of its hash.
+    pub last: Option<(i64, String)>,
+    /// How many receipts it has not stored yet.
+    pub waiting: usize,
+    /// When the oldest of those calls ended, in milliseconds since 1970.
+    pub oldest: Option<i64>,
+}
+
+/// Where the key lies, and who may read it there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Item {
+    /// There is none.
+    None,
+    /// In a file.
+    File(PathBuf),
+    /// In a keychain that tells no programs apart.
+    Shared,
+    /// In a keychain that opens it to this program alone.
+    Own,
+    /// In a keychain that opens it to others, too.
+    Open(String),
+    /// In a keychain that does not say to whom it opens it.
+    Unseen,
 }
 
 /// How bad it is.
@@ -175,9 +220,13 @@ pub fn judge(facts: &Facts) -> Vec<Check> {
             clock(facts),
             pairing(facts),
             listening(facts),
+            approver(facts),
             audit(facts),
+            head(facts),
+            inherited(facts),
             version(facts),
             core(facts),
+            item(facts),
             panic(facts),
             reach(facts),
             space(facts),
@@ -449,6 +498,10 @@ fn pairing(facts: &Facts) -> Check {
     let about = About("B12", "it is paired, and the Worker's key is pinned");
     let again = "ask Bernard for a link with /pair, then run: local-bridge pair '<link>'";
     match (&facts.paired, &facts.last_error) {
+        (Err(why), _) if why.contains("the system's keychain") => about.fail(
+            why.clone(),
+            "unlock the keychain; then: local-bridge status",
+        ),
         (Err(why), _) => about.fail(why.clone(), again),
         (Ok(_), Some(error)) if error.contains("is not the one this machine was paired with") => {
             about.fail(
@@ -481,6 +534,22 @@ fn listening(facts: &Facts) -> Check {
     }
 }
 
+fn approver(facts: &Facts) -> Check {
+    let about = About("B14", "you can be asked at home");
+    match &facts.approver {
+        Approver::Unset => {
+            about.ok("no approver is set; questions are answered by local-bridge approve")
+        }
+        Approver::Broken(why) => about.fail(why.clone(), "local-bridge approver set"),
+        Approver::Skipped(why) => about.skipped(why.clone()),
+        Approver::Refused(why) => about.fail(
+            why.clone(),
+            "write anything to the bot, so that it may write to you; else: local-bridge approver set",
+        ),
+        Approver::Works(name) => about.ok(format!("@{name} may write to you")),
+    }
+}
+
 fn audit(facts: &Facts) -> Check {
     let about = About("B15", "the log of what was done is whole");
     match &facts.audit {
@@ -494,6 +563,45 @@ fn audit(facts: &Facts) -> Check {
             "local-bridge panic; then compare /receipts in the chat with: local-bridge audit show",
         ),
         Err(why) => about.fail(why.clone(), "local-bridge audit verify"),
+    }
+}
+
+/// What the Worker keeps, it alone can say; here it is seen what it has acknowledged, and that must be in the log ([`audit`] looks).
+fn head(facts: &Facts) -> Check {
+    let about = About("B16", "the Worker has the same log");
+    let Some(told) = facts.told.as_ref().filter(|told| told.entries > 0) else {
+        return about.ok("nothing was done yet");
+    };
+    let late = told.oldest.map(|oldest| facts.at - oldest);
+    if let Some(late) = late.filter(|late| *late > UNTOLD) {
+        return about.warn(
+            format!(
+                "{} receipts have not reached the Worker, the oldest for {}: until then only this machine can say what was done",
+                told.waiting,
+                span(late)
+            ),
+            "let it connect: local-bridge status says why it is not",
+        );
+    }
+    let last = match &told.last {
+        Some((seq, head)) => format!("the Worker has acknowledged entry {seq}, log {head}"),
+        None => "of what it has acknowledged nothing is kept here any more".to_owned(),
+    };
+    about.skipped(format!(
+        "{last}, and lacks {}; what it keeps is to be compared by hand: local-bridge audit verify --head HASH, with a log from /receipts",
+        told.waiting
+    ))
+}
+
+fn inherited(facts: &Facts) -> Check {
+    let about = About("B17", "commands inherit nothing");
+    match &facts.inherited {
+        Inherited::Skipped(why) => about.skipped(why.clone()),
+        Inherited::Seen { leaked, .. } if !leaked.is_empty() => about.fail(
+            format!("a command was given {}", leaked.join(", ")),
+            "local-bridge panic; this is not local-bridge as it was built",
+        ),
+        Inherited::Seen { all, .. } => about.ok(format!("a command saw {}", all.join(", "))),
     }
 }
 
@@ -531,6 +639,28 @@ fn core(facts: &Facts) -> Check {
                 process.pid
             ),
             "start it again: local-bridge run switches them off",
+        ),
+    }
+}
+
+fn item(facts: &Facts) -> Check {
+    let about = About("B21", "the key opens to nobody else");
+    let free = facts.sandbox == Sandbox::None && !facts.commands.is_empty();
+    match &facts.item {
+        Item::None => about.skipped("there is no key"),
+        Item::File(path) => about.ok(format!("it lies in {}, which B01 looks at", shown(path))),
+        Item::Own => about.ok("the keychain opens it to this program alone"),
+        Item::Unseen => about.skipped("the keychain does not say to whom it opens it"),
+        Item::Open(whom) => about.warn(
+            format!("the keychain opens it to {} without a question", visible(whom)),
+            "local-bridge unpair, and pair again: what local-bridge puts there opens to it alone",
+        ),
+        Item::Shared if free => about.warn(
+            "while it is unlocked, the keychain opens it to every program of your session, and so to commands without a fence",
+            "in policy.toml, write sandbox = \"required\"",
+        ),
+        Item::Shared => about.ok(
+            "in the keychain, which opens it to your own programs while it is unlocked; fenced commands reach no such service",
         ),
     }
 }

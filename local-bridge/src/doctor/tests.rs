@@ -1,6 +1,7 @@
 //! Each check is made to speak and to be silent.
 
 use super::facts::offset;
+use super::trials::named;
 use super::*;
 
 fn process() -> Process {
@@ -72,6 +73,11 @@ fn healthy() -> Facts {
         listens: Some(Vec::new()),
         core: Some(0),
         audit: Ok(None),
+        told: None,
+        approver: Approver::Unset,
+        inherited: named("PATH=/usr/bin:/bin\nHOME=/a\nTMPDIR=/a\nLANG=C.UTF-8\n"),
+        item: Item::File("/home/anna/.bernard/key".into()),
+        at: 1_790_000_000_000,
         frozen: false,
         freezable: true,
         free: 9_000_000_000,
@@ -119,7 +125,7 @@ fn where_all_is_well_every_check_is_silent() {
         ids,
         [
             "B01", "B02", "B03", "B04", "B05", "B06", "B07", "B08", "B09", "B10", "B11", "B12",
-            "B13", "B15", "B19", "B20", "B22", "B23", "B24", "B25"
+            "B13", "B14", "B15", "B16", "B17", "B19", "B20", "B21", "B22", "B23", "B24", "B25"
         ]
     );
 }
@@ -453,6 +459,141 @@ fn a_log_that_does_not_hold_is_told() {
     assert_eq!(
         said(|facts| facts.audit = Err("no".into())),
         one("B15", Fail, "no", "local-bridge audit verify")
+    );
+}
+
+#[test]
+fn an_approver_that_cannot_ask_is_told() {
+    let with = |approver: Approver| said(|facts| facts.approver = approver);
+    let set = "local-bridge approver set";
+    assert_eq!(
+        with(Approver::Broken("approver.toml is not understood".into())),
+        one("B14", Fail, "approver.toml is not understood", set)
+    );
+    assert_eq!(
+        with(Approver::Refused("Telegram says no (403): blocked".into())),
+        one(
+            "B14",
+            Fail,
+            "Telegram says no (403): blocked",
+            "write anything to the bot, so that it may write to you; else: local-bridge approver set"
+        )
+    );
+    assert_eq!(
+        with(Approver::Skipped(
+            "Telegram cannot be reached: no route".into()
+        )),
+        one("B14", Skipped, "Telegram cannot be reached: no route", "")
+    );
+    assert_eq!(with(Approver::Works("approve_bot".into())), []);
+}
+
+#[test]
+fn what_the_worker_lacks_of_the_log_is_told() {
+    let with = |last: Option<(i64, String)>, late: Option<i64>| {
+        said(|facts| {
+            facts.told = Some(Told {
+                entries: 9,
+                last,
+                waiting: usize::from(late.is_some()),
+                oldest: late.map(|late| facts.at - late),
+            });
+        })
+    };
+    let by_hand = "what it keeps is to be compared by hand: local-bridge audit verify --head HASH, with a log from /receipts";
+    let stored = Some((8, "3f9a0c11d2e4".to_owned()));
+    let known = "the Worker has acknowledged entry 8, log 3f9a0c11d2e4";
+    assert_eq!(
+        with(stored.clone(), Some(UNTOLD)),
+        one(
+            "B16",
+            Skipped,
+            &format!("{known}, and lacks 1; {by_hand}"),
+            ""
+        )
+    );
+    let unknown = "of what it has acknowledged nothing is kept here any more";
+    assert_eq!(
+        with(None, None),
+        one(
+            "B16",
+            Skipped,
+            &format!("{unknown}, and lacks 0; {by_hand}"),
+            ""
+        )
+    );
+    assert_eq!(
+        with(stored, Some(UNTOLD + 60_000)),
+        one(
+            "B16",
+            Warn,
+            "1 receipts have not reached the Worker, the oldest for 24 h 1 min 0 s: until then only this machine can say what was done",
+            "let it connect: local-bridge status says why it is not"
+        )
+    );
+}
+
+#[test]
+fn a_variable_that_a_command_should_not_have_is_told() {
+    let with = |inherited: Inherited| said(|facts| facts.inherited = inherited);
+    assert_eq!(
+        with(named("PATH=/usr/bin\nSSH_AUTH_SOCK=/run/agent\nHOME=/a\n")),
+        one(
+            "B17",
+            Fail,
+            "a command was given SSH_AUTH_SOCK",
+            "local-bridge panic; this is not local-bridge as it was built"
+        )
+    );
+    assert_eq!(
+        with(Inherited::Skipped("no fence".into())),
+        one("B17", Skipped, "no fence", "")
+    );
+}
+
+#[test]
+fn a_key_that_others_could_have_is_told() {
+    let with = |item: Item, sandbox: Sandbox| {
+        let said = said(|facts| {
+            (facts.item, facts.sandbox) = (item, sandbox);
+            let unasked = false;
+            facts.commands = vec![Command {
+                unasked,
+                ..command()
+            }];
+        });
+        assert!(said.len() <= 1, "{said:?}");
+        said.into_iter().next()
+    };
+    let needed = |item: Item| with(item, Sandbox::Required);
+    let opened = needed(Item::Open("/usr/bin/security".into())).unwrap();
+    assert_eq!(
+        (opened.0, opened.1, opened.2.as_str()),
+        (
+            "B21",
+            Warn,
+            "the keychain opens it to /usr/bin/security without a question"
+        )
+    );
+    let free = with(Item::Shared, Sandbox::None).unwrap();
+    assert_eq!((free.0, free.1), ("B21", Warn));
+    assert_eq!(free.3, "in policy.toml, write sandbox = \"required\"");
+    assert_eq!(needed(Item::Shared), None);
+    assert_eq!(needed(Item::Own), None);
+    let unseen = needed(Item::Unseen).unwrap();
+    assert_eq!((unseen.0, unseen.1), ("B21", Skipped));
+}
+
+#[test]
+fn a_key_in_a_closed_keychain_is_not_mended_by_another_pairing() {
+    let why = format!(
+        "{}",
+        crate::home::Broken::Keychain(crate::keychain::NoKeychain::Locked)
+    );
+    let fix = "unlock the keychain; then: local-bridge status";
+    assert_eq!(
+        said(|facts| facts.paired = Err(why.clone())),
+        one("B12", Fail, &why, fix)
     );
 }
 

@@ -4,11 +4,13 @@ use super::explain::{explain, grade_word, is_tool};
 use super::judge::Verdict;
 use super::{Command, Policy, Sandbox, Then, ToolRule, Unfit};
 use crate::home::Home;
+use protocol::key::sha256_hex;
 use protocol::session::Access;
 use protocol::tools::Grade;
+use protocol::warrant::Wish;
 use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A change of policy.toml that its owner has not agreed to yet.
@@ -16,6 +18,7 @@ use std::time::Duration;
 pub struct Proposal {
     before: String,
     after: String,
+    program: Option<PathBuf>,
 }
 
 /// Why there is nothing to write.
@@ -55,31 +58,67 @@ pub fn init(
 
 /// What would have to be written so that a tool or a command is allowed. No rule about a command that is there is widened.
 pub fn propose(home: &Home, words: &[String]) -> Result<Proposal, NoChange> {
-    let before = current(home)?;
-    let policy = Policy::parse(&before, home.path())?;
     let tool = words
         .first()
         .filter(|name| words.len() == 1 && is_tool(name));
+    let rule = Wish {
+        allow: words.to_vec(),
+        exact: false,
+    };
+    proposal(home, tool, &rule)
+}
+
+/// The same for a command alone, as it was wished for in the chat.
+pub fn propose_rule(home: &Home, wish: &Wish) -> Result<Proposal, NoChange> {
+    if !wish.fits() {
+        return Err(NoChange::ByHand(
+            "such a rule has no words, or more than can be asked about".to_owned(),
+        ));
+    }
+    proposal(home, None, wish)
+}
+
+fn proposal(home: &Home, tool: Option<&String>, wish: &Wish) -> Result<Proposal, NoChange> {
+    let words = &wish.allow;
+    let before = current(home)?;
+    let policy = Policy::parse(&before, home.path())?;
     let after = match tool {
         Some(name) => with_tool(&before, &policy, name)?,
-        None => with_command(&before, &policy, words)?,
+        None => with_command(&before, &policy, wish)?,
     };
     let became = Policy::parse(&after, home.path()).map_err(|why| {
         NoChange::ByHand(format!(
             "with the rule that would allow it, it is not accepted: {why}"
         ))
     })?;
-    let verdict = match tool {
-        Some(name) => became.tool(name),
-        None => became.judge(words).verdict,
+    let (verdict, program) = if let Some(name) = tool {
+        (became.tool(name), None)
+    } else {
+        let judged = became.judge(words);
+        let program = judged.rule.map(|rule| rule.program.clone());
+        (judged.verdict, program)
     };
     if !matches!(verdict, Verdict::Allow { .. }) {
         return Err(NoChange::ByHand(explain(&became, words)));
     }
-    Ok(Proposal { before, after })
+    Ok(Proposal {
+        before,
+        after,
+        program,
+    })
 }
 
 impl Proposal {
+    /// SHA-256 of the policy that it changes, lower-case hex.
+    pub fn changes(&self) -> String {
+        sha256_hex(self.before.as_bytes())
+    }
+
+    /// The program that would be started, where it is about a command.
+    pub fn program(&self) -> Option<&Path> {
+        self.program.as_deref()
+    }
+
     /// The change, line by line.
     pub fn diff(&self) -> String {
         let before: Vec<&str> = self.before.lines().collect();
@@ -137,20 +176,34 @@ fn write(home: &Home, text: &str) -> Result<(), Unfit> {
     })
 }
 
-fn with_command(before: &str, policy: &Policy, words: &[String]) -> Result<String, NoChange> {
+fn with_command(before: &str, policy: &Policy, wish: &Wish) -> Result<String, NoChange> {
+    let words = &wish.allow;
+    // A rule for these very words does not say that others may follow.
+    let covers = |rule: &Command| {
+        rule.then == Then::Allow
+            && words.starts_with(&rule.argv)
+            && (!rule.exact || wish.exact && rule.argv == *words)
+    };
     match policy.judge(words).verdict {
-        Verdict::Allow { .. } => return Err(NoChange::Decided(explain(policy, words))),
+        Verdict::Allow { .. } if policy.commands.iter().any(covers) => {
+            return Err(NoChange::Decided(explain(policy, words)));
+        }
         Verdict::Ask { by, .. } | Verdict::Deny { by: Some(by), .. } => {
-            // A rule that asks or denies wins over one that allows: only taking it away would help.
-            let mut harsher = policy
-                .commands
-                .iter()
-                .filter(|rule| rule.then != Then::Allow);
-            if harsher.any(|rule| rule.line == by.line) {
-                return Err(NoChange::ByHand(explain(policy, words)));
+            // A rule that asks or denies wins over one that allows what begins so: only changing it would help.
+            let mut rules = policy.commands.iter();
+            let harsher = rules.find(|rule| rule.line == by.line && rule.then != Then::Allow);
+            let by_hand = || NoChange::ByHand(explain(policy, words));
+            if let Some(rule) = harsher {
+                if rule.then == Then::Deny || rule.grade == Grade::Dangerous {
+                    return Err(by_hand());
+                }
+                if !wish.exact {
+                    let allowing = (rule.argv == *words).then(|| allowing(before, rule.line));
+                    return allowing.flatten().ok_or_else(by_hand);
+                }
             }
         }
-        Verdict::Deny { by: None, .. } => {}
+        Verdict::Allow { .. } | Verdict::Deny { by: None, .. } => {}
     }
     let gap = if before.is_empty() || before.ends_with("\n\n") {
         ""
@@ -159,8 +212,35 @@ fn with_command(before: &str, policy: &Policy, words: &[String]) -> Result<Strin
     } else {
         "\n\n"
     };
-    let rule = format!("[[command]]\nrun = {}\nthen = \"allow\"\n", list(words));
+    let exact = if wish.exact { "exact = true\n" } else { "" };
+    let rule = format!(
+        "[[command]]\nrun = {}\nthen = \"allow\"\n{exact}",
+        list(words)
+    );
     Ok(format!("{before}{gap}{rule}"))
+}
+
+/// Has the rule allow whose words begin on this line, by the one word or, where none is written, by a line more; nothing where the file is
+/// not written so that this is clear.
+fn allowing(before: &str, line: usize) -> Option<String> {
+    let mut lines: Vec<String> = before.split_inclusive('\n').map(str::to_owned).collect();
+    let own = line.checked_sub(1)?;
+    let is_table = |line: &String| line.trim_start().starts_with('[');
+    let begin = lines.get(..own)?.iter().rposition(is_table)? + 1;
+    let after = lines[own + 1..].iter().position(is_table);
+    let end = after.map_or(lines.len(), |after| own + 1 + after);
+    let says = |n: &usize| lines[*n].trim_start().starts_with("then");
+    let said: Vec<usize> = (begin..end).filter(says).collect();
+    match said[..] {
+        [] if lines[own].trim_start().starts_with(['r', 'a']) => {
+            lines.insert(own, "then = \"allow\"\n".to_owned());
+        }
+        [at] if lines[at].matches("\"ask\"").count() == 1 => {
+            lines[at] = lines[at].replace("\"ask\"", "\"allow\"");
+        }
+        _ => return None,
+    }
+    Some(lines.concat())
 }
 
 /// Changes the one word in the tool's own line; what a tool works on is opened by folders and commands, and those are added by hand.
@@ -231,6 +311,9 @@ impl Command {
         if self.network {
             lines.push("network = true".to_owned());
         }
+        if self.exact {
+            lines.push("exact = true".to_owned());
+        }
         if !self.options.is_empty() {
             lines.push(format!("options = {}", list(&self.options)));
         }
@@ -263,6 +346,7 @@ fn list(words: &[String]) -> String {
 fn root_text(name: &str, path: &str, access: Access) -> String {
     let access = match access {
         Access::Read => "read",
+        Access::Append => "append",
         Access::Write => "write",
     };
     let (name, path) = (quoted(name), quoted(path));
@@ -295,7 +379,7 @@ fn template(
         });
     }
     text.push_str(
-        "\n# Folders. `name` is what Bernard calls it. access = \"read\" looks; \"write\" also changes.\n\
+        "\n# Folders. `name` is what Bernard calls it. access = \"read\" looks; \"append\" also adds; \"write\" also changes.\n\
          # Keys, passwords and start-up files (.ssh, .env, *.pem, .zshrc …) are never touched, even in here.\n",
     );
     text.extend(

@@ -2,7 +2,7 @@
 
 use super::judge::Verdict;
 use super::runners::runs_anything;
-use super::{Command, Pin, Policy, Then};
+use super::{Command, Pin, Policy, Sandbox, Then};
 use crate::places;
 use protocol::session::Access;
 use protocol::tools::{Grade, bridge_tools};
@@ -13,14 +13,17 @@ pub fn explain(policy: &Policy, words: &[String]) -> String {
     let tool = words
         .first()
         .filter(|name| words.len() == 1 && is_tool(name));
-    let (verdict, remedy) = if let Some(name) = tool {
+    let (verdict, remedy, network) = if let Some(name) = tool {
         let verdict = policy.tool(name);
         let remedy = tool_remedy(name, &verdict);
-        (verdict, remedy)
+        (verdict, remedy, None)
     } else {
-        let verdict = policy.judge(words).verdict;
-        let remedy = command_remedy(policy, words, &verdict);
-        (verdict, remedy)
+        let judged = policy.judge(words);
+        let network = judged
+            .rule
+            .and_then(|rule| network_told(rule, policy.sandbox));
+        let remedy = command_remedy(policy, words, &judged.verdict);
+        (judged.verdict, remedy, network)
     };
     let shown: Vec<String> = words.iter().map(|word| places::visible(word)).collect();
     let (word, by, why) = match &verdict {
@@ -34,8 +37,18 @@ pub fn explain(policy: &Policy, words: &[String]) -> String {
     let mut lines = vec![format!("{word}: {}", shown.join(" "))];
     lines.extend(by.map(|by| format!("rule:   {by}")));
     lines.extend(why.map(|why| format!("why:    {why}")));
+    lines.extend(network.map(|network| format!("network: {network}")));
     lines.extend(remedy.map(|remedy| format!("change: {remedy}")));
     lines.join("\n")
+}
+
+/// What a command can reach beyond the machine, where its rule grants that.
+fn network_told(rule: &Command, sandbox: Sandbox) -> Option<&'static str> {
+    let told = match sandbox {
+        Sandbox::Required => "TCP and UDP that go out, for the rule says network = true",
+        Sandbox::None => "all of it, for there is no sandbox",
+    };
+    rule.network.then_some(told)
 }
 
 /// Whether a word is the name of a tool of this machine.
@@ -53,7 +66,7 @@ fn tool_remedy(name: &str, verdict: &Verdict) -> Option<String> {
             Some("a [[command]] and a [[root]] to run it in".to_owned())
         }
         Verdict::Deny { by: None, .. } if name.starts_with("files.") => Some(
-            "a [[root]] with name, path and access (\"write\" for what changes files)".to_owned(),
+            "a [[root]] with name, path and access (\"write\" for what changes files, \"append\" for what only adds)".to_owned(),
         ),
         Verdict::Deny { by: None, .. } => Some(format!("under [tools]: {name} = \"allow\"")),
     }
@@ -172,6 +185,12 @@ impl Command {
         if self.grade != Grade::Execute {
             notes.push(grade_word(self.grade).to_owned());
         }
+        if self.network {
+            notes.push("reaches the network".to_owned());
+        }
+        if self.exact {
+            notes.push("exactly".to_owned());
+        }
         if !self.options.is_empty() {
             notes.push(format!("also {}", self.options.join(" ")));
         }
@@ -193,6 +212,7 @@ impl Command {
 pub fn access_word(access: Access) -> &'static str {
     match access {
         Access::Read => "read",
+        Access::Append => "read and add",
         Access::Write => "read and write",
     }
 }

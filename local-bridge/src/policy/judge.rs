@@ -6,9 +6,21 @@ use super::{Command, Pin, Policy, Then, ToolRule};
 use crate::places;
 use protocol::call::ToolCall;
 use protocol::session::Access;
-use protocol::tools::{Grade, bridge_tools};
+use protocol::tools::{Grade, bridge_grade};
+use std::ffi::OsStr;
 use std::fmt;
+use std::path::Path;
 use std::time::Instant;
+
+/// The tools that can do something where things may only be added; the others change what is there or take it away.
+const ADDING: &[&str] = &[
+    "files.write",
+    "files.append",
+    "files.copy",
+    "files.mkdir",
+    "files.save",
+    "files.undo",
+];
 
 /// What the policy says to a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -125,9 +137,13 @@ impl Policy {
         let asks = narrowing.iter().copied();
         let asks = asks.rev().filter(|rule| rule.then == Then::Ask);
         let asks = asks.max_by_key(|rule| rule.grade);
+        // A rule for exactly these words is their owner's last word about them, unless they are dangerous.
+        let exact = self.opening(argv).find(|rule| rule.exact);
+        let asks = asks.filter(|rule| exact.is_none() || rule.grade == Grade::Dangerous);
         // A rule that names an option covers it, whichever of the rules decides.
         let Some((finding, best)) = self
             .opening(argv)
+            .filter(|rule| exact.is_none() || rule.exact)
             .map(|rule| (look(rule), rule))
             .min_by(|(one, _), (other, _)| one.cmp(other))
         else {
@@ -164,7 +180,8 @@ impl Policy {
         }
     }
 
-    /// The rules about the program of a command. What denies or asks is about a program, by whatever name it is called.
+    /// The rules about the program of a command. What denies or asks is about a program, by whatever name it is called; what denies a
+    /// plain name is about every program of that name, wherever it lies.
     fn about<'a, 'b>(
         &'a self,
         argv: &'b [String],
@@ -176,9 +193,13 @@ impl Policy {
             .filter(|rule| named(rule))
             .map(|rule| &rule.program)
             .find(|program| !program.as_os_str().is_empty());
+        let given: Option<&'b OsStr> = argv.first().and_then(|name| Path::new(name).file_name());
+        let real: Option<&'a OsStr> = program.and_then(|program| program.file_name());
         self.commands.iter().filter(move |rule| {
             let same = rule.then != Then::Allow && Some(&rule.program) == program;
-            named(rule) || same
+            let name = rule.argv.first().map(OsStr::new);
+            let called = program.is_some() && (name == given || name == real);
+            named(rule) || same || rule.then == Then::Deny && called
         })
     }
 
@@ -189,7 +210,9 @@ impl Policy {
     ) -> impl Iterator<Item = &'a Command> + use<'a, 'b> {
         self.about(argv).filter(|rule| {
             let rest = argv.get(1..).unwrap_or_default();
-            rule.then != Then::Deny && rest.starts_with(rule.argv.get(1..).unwrap_or_default())
+            rule.then != Then::Deny
+                && rest.starts_with(rule.argv.get(1..).unwrap_or_default())
+                && !(rule.exact && argv.len() > rule.argv.len())
         })
     }
 
@@ -197,6 +220,16 @@ impl Policy {
     fn narrowing(&self, argv: &[String]) -> Vec<&Command> {
         let about = self.about(argv).filter(|rule| rule.then != Then::Allow);
         about.filter(|rule| rule.is_within(argv)).collect()
+    }
+
+    /// Whether a rule of this policy has a say in a command: it allows what begins as it says; it denies, or asks about, what holds its
+    /// words.
+    pub(super) fn reaches(&self, rule: &Command, argv: &[String]) -> bool {
+        let is_rule = |other: &&Command| std::ptr::eq(*other, rule);
+        match rule.then {
+            Then::Allow => self.opening(argv).any(|other| is_rule(&other)),
+            Then::Ask | Then::Deny => self.narrowing(argv).iter().any(is_rule),
+        }
     }
 
     /// The harshest grade that a rule about the same program has, and that rule, if it is harsher than `rule`.
@@ -211,7 +244,7 @@ impl Policy {
     /// What the policy says to a tool. A folder names the tools that work in it, a command the tool that runs it, a line under
     /// `[tools]` any; such a line can deny or ask, and opens no folder.
     pub fn tool(&self, name: &str) -> Verdict {
-        let Some(spec) = bridge_tools().into_iter().find(|spec| spec.name.0 == name) else {
+        let Some(grade) = bridge_grade(name) else {
             return Verdict::Deny {
                 by: None,
                 why: format!("this machine has no tool '{}'", places::visible(name)),
@@ -225,13 +258,13 @@ impl Policy {
                 by: Some(by),
             };
         }
-        let by = match self.opens(name, spec.grade, rule) {
+        let by = match self.opens(name, grade, rule) {
             Ok(by) => by,
             Err(why) => return Verdict::Deny { by: None, why },
         };
         match rule {
             Some(rule) if rule.then == Then::Ask => Verdict::Ask {
-                grade: rule.grade.unwrap_or(spec.grade),
+                grade: rule.grade.unwrap_or(grade),
                 by: rule.ground(),
                 why: "the rule asks".to_owned(),
             },
@@ -251,10 +284,7 @@ impl Policy {
             };
         }
         if name.starts_with("files.") {
-            let least = match grade {
-                Grade::Read => Access::Read,
-                Grade::Write | Grade::Execute | Grade::Outward | Grade::Dangerous => Access::Write,
-            };
+            let least = least(name, grade);
             let mut roots = self.roots.iter().zip(&self.root_lines);
             return match roots.find(|(root, _)| root.access >= least) {
                 Some((root, line)) => Ok(Ground {
@@ -280,8 +310,25 @@ impl Policy {
     /// Why a call has to wait for a yes at home: what the policy asks about, and the chat's yes does not do or does not come. Nothing for
     /// what may run without it, nor for what is denied with it. `command` is what the call is about, if it is about one.
     pub fn wants_home(&self, call: &ToolCall, command: Option<&[String]>) -> Option<Ground> {
-        let mut specs = bridge_tools().into_iter();
-        let grade = specs.find(|spec| spec.name == call.tool)?.grade;
+        let grade = bridge_grade(&call.tool.0)?;
+        self.wants_beside(AskedBy::for_tool(grade), call, command)
+    }
+
+    /// The same for a call about which the chat is known to have asked nobody.
+    pub fn wants_home_unasked(
+        &self,
+        call: &ToolCall,
+        command: Option<&[String]>,
+    ) -> Option<Ground> {
+        self.wants_beside(AskedBy::Nobody, call, command)
+    }
+
+    fn wants_beside(
+        &self,
+        asked: AskedBy,
+        call: &ToolCall,
+        command: Option<&[String]>,
+    ) -> Option<Ground> {
         let command = command.map(|argv| self.judge(argv).verdict);
         let verdicts: Vec<Verdict> = std::iter::once(self.tool(&call.tool.0))
             .chain(command)
@@ -292,7 +339,6 @@ impl Policy {
         {
             return None;
         }
-        let asked = AskedBy::for_tool(grade);
         verdicts.into_iter().find_map(|verdict| match verdict {
             Verdict::Ask { ref by, .. } if verdict.consent(asked).is_err() => Some(by.clone()),
             Verdict::Allow { .. } | Verdict::Ask { .. } | Verdict::Deny { .. } => None,
@@ -310,10 +356,7 @@ impl Policy {
     /// Lets a call of a tool through that came with a yes of `yes`, as far as the lines under `[tools]` go, and counts it; else why not.
     /// What a tool finds to work on is its own business.
     pub fn admit_tool(&self, name: &str, yes: AskedBy, now: Instant) -> Result<(), String> {
-        let mut specs = bridge_tools().into_iter();
-        let grade = specs
-            .find(|spec| spec.name.0 == name)
-            .map(|spec| spec.grade);
+        let grade = bridge_grade(name);
         let Some(rule) = self.tools.iter().find(|rule| rule.name == name) else {
             let works = ["files.", "shell.", "process."]
                 .iter()
@@ -413,6 +456,15 @@ impl fmt::Display for Then {
             Self::Ask => "ask",
             Self::Deny => "deny",
         })
+    }
+}
+
+/// What a folder must be open for at the least, so that a tool of files finds something to do there.
+fn least(name: &str, grade: Grade) -> Access {
+    match grade {
+        Grade::Read => Access::Read,
+        Grade::Write if ADDING.contains(&name) => Access::Append,
+        Grade::Write | Grade::Execute | Grade::Outward | Grade::Dangerous => Access::Write,
     }
 }
 

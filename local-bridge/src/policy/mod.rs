@@ -1,19 +1,21 @@
 //! What may happen on this machine. Its owner writes it; nothing that comes over the tunnel can change it. What is unnamed is denied.
 //!
 //! `parse` reads the file, `judge` applies it, `options` and `runners` know which programs do more than their name says, `pins` keeps a
-//! program the one that was allowed, `rates` counts, `law` rereads, `explain` and `edit` serve the owner.
+//! program the one that was allowed, `rates` counts, `law` rereads, `last` keeps the last good one, `explain` and `edit` serve the owner.
 
 mod edit;
 mod explain;
 mod judge;
+mod last;
 mod law;
 mod options;
 mod parse;
 mod pins;
 mod rates;
 mod runners;
+mod told;
 
-pub use edit::{NoChange, Proposal, init, propose};
+pub use edit::{NoChange, Proposal, init, propose, propose_rule};
 pub use explain::{access_word, explain};
 pub use judge::{AskedBy, Ground, Judged, Verdict, argv_of};
 pub use law::Law;
@@ -26,11 +28,12 @@ use crate::places::Root;
 use protocol::key::sha256_hex;
 use protocol::session;
 use protocol::tools::Grade;
+use rustix::fs::OFlags;
 use rustix::process::geteuid;
 use serde::Deserialize;
 use std::fs;
-use std::io;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::io::{self, Read};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -89,6 +92,8 @@ pub struct Command {
     pub grade: Grade,
     /// Such a command needs the network.
     pub network: bool,
+    /// No word may follow those of the rule.
+    pub exact: bool,
     /// Options that may be given although they write or start programs, or although nothing is known of them.
     pub options: Vec<String>,
     /// How often such a command may run.
@@ -183,27 +188,45 @@ pub enum Unfit {
 }
 
 impl Policy {
-    /// Reads and checks the policy of a home, and remembers the programs that it allows for the first time.
+    /// Reads and checks the policy of a home, and remembers it as the last good one, and the programs that it allows for the first time.
     pub fn read(home: &Home) -> Result<Self, Unfit> {
-        let mut policy = Self::looked_at(home)?;
+        let (mut policy, text) = Self::looked_at(home)?;
         pins::settle(home, &mut policy);
+        last::keep(home, &policy, text);
         Ok(policy)
     }
 
-    /// Reads and checks the policy of a home; its programs are taken as they are.
-    fn looked_at(home: &Home) -> Result<Self, Unfit> {
+    /// Reads and checks the policy of a home, with its text; its programs are taken as they are.
+    fn looked_at(home: &Home) -> Result<(Self, String), Unfit> {
         let path = home.policy();
         let io = |source| Unfit::Io {
             path: path.clone(),
             source,
         };
         let real = path.canonicalize().map_err(io)?;
-        only_the_owners(&path, &fs::metadata(&real).map_err(io)?)?;
+        // Opened once: what is looked at is what is read.
+        let flags = (OFlags::NOFOLLOW | OFlags::NONBLOCK).bits().cast_signed();
+        let mut options = fs::OpenOptions::new();
+        options.read(true).custom_flags(flags);
+        let mut file = options.open(&real).map_err(io)?;
+        let metadata = file.metadata().map_err(io)?;
+        if !metadata.is_file() {
+            return Err(io(io::Error::other("it is no file")));
+        }
+        only_the_owners(&path, &metadata)?;
         if let Some(folder) = real.parent() {
             let folder_metadata = fs::metadata(folder).map_err(io)?;
             only_the_owners(folder, &folder_metadata)?;
         }
-        let text = fs::read_to_string(&real).map_err(io)?;
+        for folder in real.ancestors().skip(2) {
+            let mode = fs::metadata(folder).map_err(io)?.permissions().mode();
+            if mode & 0o002 != 0 && mode & 0o1000 == 0 {
+                let why = "can be changed by anyone";
+                return Err(Unfit::Writable(folder.to_owned(), why));
+            }
+        }
+        let mut text = String::new();
+        file.read_to_string(&mut text).map_err(io)?;
         let policy = Self::parse(&text, home.path())?;
         match policy
             .roots
@@ -211,7 +234,7 @@ impl Policy {
             .find(|root| real.starts_with(&root.path))
         {
             Some(root) => Err(Unfit::Within(real, root.name.clone())),
-            None => Ok(policy),
+            None => Ok((policy, text)),
         }
     }
 
@@ -285,6 +308,7 @@ impl Command {
             then: Then::Ask,
             grade: Grade::Execute,
             network: false,
+            exact: false,
             options: Vec::new(),
             rate: None,
             line: 0,

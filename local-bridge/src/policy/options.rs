@@ -220,6 +220,14 @@ pub(super) fn look(argv: &[String], rule: &Command) -> Finding {
         .max(operands(&program, argv))
 }
 
+/// Whether the program of a rule is one whose options are known, so that no word after the rule's beginning is a question.
+pub(super) fn is_known(rule: &Command) -> bool {
+    let program = known_name(rule);
+    let takes_any = |row: &Known| matches!(row.operands, Operands::Any);
+    HARMLESS.split(' ').any(|name| name == program)
+        || row(&program, &rule.argv).is_some_and(takes_any)
+}
+
 /// The name that says what a program's options mean. Git's is its own, whatever it is called by.
 fn known_name(rule: &Command) -> String {
     let last = |path: &Path| {

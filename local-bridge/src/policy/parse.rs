@@ -1,5 +1,6 @@
 //! The policy file: what may stand in it, and what is wrong with it, by line.
 
+use super::explain::access_word;
 use super::judge::Verdict;
 use super::options::{self, Finding};
 use super::runners::is_runner;
@@ -95,6 +96,7 @@ struct RawCommand {
     then: Option<Spanned<Then>>,
     grade: Option<Spanned<Grade>>,
     network: Option<Spanned<bool>>,
+    exact: Option<Spanned<bool>>,
     #[serde(default)]
     options: Vec<Spanned<String>>,
     rate: Option<Spanned<String>>,
@@ -201,12 +203,13 @@ fn checked(
         let name = root.name.get_ref();
         check_name(name, &policy.roots).map_err(|why| (root.name.span().start, why))?;
         let opened = open_root(root, home).map_err(|why| (root.path.span().start, why))?;
+        check_nesting(&opened, &policy.roots).map_err(|why| (root.name.span().start, why))?;
         policy.roots.push(opened);
         policy.root_lines.push(lines.at(root.name.span().start));
     }
     let mut shelf = Shelf::new(programs);
     for command in &raw.command {
-        let mut rule = rule(command, raw.sandbox, &policy.roots, &mut shelf)?;
+        let mut rule = rule(command, &policy.roots, &mut shelf)?;
         rule.line = lines.at(command.run.span().start);
         policy.commands.push(rule);
     }
@@ -249,23 +252,19 @@ impl<'a> Shelf<'a> {
 }
 
 /// Checks a rule and finds its program.
-fn rule(
-    raw: &RawCommand,
-    sandbox: Sandbox,
-    roots: &[Root],
-    shelf: &mut Shelf<'_>,
-) -> Result<Command, Wrong> {
+fn rule(raw: &RawCommand, roots: &[Root], shelf: &mut Shelf<'_>) -> Result<Command, Wrong> {
     let start = raw.run.span().start;
     let argv = raw.run.get_ref();
     let then = raw.then.as_ref().map_or(Then::Ask, |then| *then.get_ref());
     check_words(argv).map_err(|why| (start, why))?;
-    let network = check_network(raw, sandbox)?;
-    let implied = if network {
-        Grade::Outward
+    let network = raw.network.as_ref().is_some_and(|given| *given.get_ref());
+    let grade = raw.grade.as_ref().map(|grade| *grade.get_ref());
+    // What can reach the network can tell anyone anything, whatever its owner thinks of it.
+    let grade = if network {
+        grade.map_or(Grade::Outward, |grade| grade.max(Grade::Outward))
     } else {
-        Grade::Execute
+        grade.unwrap_or(Grade::Execute)
     };
-    let grade = raw.grade.as_ref().map_or(implied, |grade| *grade.get_ref());
     if let (Then::Allow, Grade::Dangerous) = (then, grade) {
         let why = "what is dangerous is never allowed without a question; write then = \"ask\"";
         return Err((
@@ -292,6 +291,7 @@ fn rule(
         then,
         grade,
         network,
+        exact: is_exact(raw, then)?,
         options: named_options(raw, then)?,
         rate: rate(raw.rate.as_ref(), then)?,
         line: 0,
@@ -322,15 +322,15 @@ fn check_words(argv: &[String]) -> Result<(), String> {
     Ok(())
 }
 
-fn check_network(raw: &RawCommand, sandbox: Sandbox) -> Result<bool, Wrong> {
-    match (raw.network.as_ref(), sandbox) {
-        (Some(network), Sandbox::Required) if *network.get_ref() => Err((
-            network.span().start,
-            "the sandbox has no network, so network = true can only stand beside sandbox = \"none\"".to_owned(),
+/// Only what allows can be narrowed: a rule that asks or denies shall not be got round by a word more.
+fn is_exact(raw: &RawCommand, then: Then) -> Result<bool, Wrong> {
+    match raw.exact.as_ref() {
+        Some(exact) if *exact.get_ref() && then != Then::Allow => Err((
+            exact.span().start,
+            "exact = true can only stand beside then = \"allow\"".to_owned(),
         )),
-        (network, Sandbox::Required | Sandbox::None) => {
-            Ok(network.is_some_and(|network| *network.get_ref()))
-        }
+        Some(exact) => Ok(*exact.get_ref()),
+        None => Ok(false),
     }
 }
 
@@ -430,12 +430,12 @@ fn check_examples(policy: &Policy, at: usize, raw: &RawCommand) -> Result<(), Wr
     for example in &raw.matches {
         let argv = example.get_ref();
         let (then, why) = told(argv);
-        let begins = argv.starts_with(&rule.argv);
-        if !begins || then != rule.then {
-            let why = if begins {
-                why
-            } else {
-                "it begins otherwise".to_owned()
+        let reached = policy.reaches(rule, argv);
+        if !reached || then != rule.then {
+            let why = match rule.then {
+                _ if reached => why,
+                Then::Allow => "it begins otherwise".to_owned(),
+                Then::Ask | Then::Deny => "not all of its words are there".to_owned(),
             };
             return Err((
                 example.span().start,
@@ -449,7 +449,7 @@ fn check_examples(policy: &Policy, at: usize, raw: &RawCommand) -> Result<(), Wr
     for example in &raw.not_match {
         let argv = example.get_ref();
         let (then, why) = told(argv);
-        if argv.starts_with(&rule.argv) && then == rule.then
+        if policy.reaches(rule, argv) && then == rule.then
             || then == Then::Allow && rule.then == Then::Allow
         {
             return Err((
@@ -628,6 +628,24 @@ fn open_root(raw: &RawRoot, home: &Path) -> Result<Root, String> {
         ));
     }
     Ok(root)
+}
+
+/// What a folder in another may not be done to, must not be done to it by the other's name either.
+fn check_nesting(opened: &Root, roots: &[Root]) -> Result<(), String> {
+    let pairs = roots
+        .iter()
+        .flat_map(|root| [(root, opened), (opened, root)]);
+    let mut wider = pairs.filter(|(outer, inner)| {
+        inner.path.starts_with(&outer.path) && inner.access < outer.access
+    });
+    wider.next().map_or(Ok(()), |(outer, inner)| {
+        let words = |root: &Root| format!("the folder '{}' ({})", root.name, access_word(root.access));
+        Err(format!(
+            "{} lies in {}, by whose name it could be changed; open both for the same, or one of them elsewhere",
+            words(inner),
+            words(outer)
+        ))
+    })
 }
 
 /// The file that a name means, links followed.

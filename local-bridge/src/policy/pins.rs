@@ -83,7 +83,7 @@ pub(super) fn settle(home: &Home, policy: &mut Policy) {
 
 /// The programs of a home's policy that are others than were allowed.
 pub fn changed(home: &Home) -> Result<Vec<Changed>, Unfit> {
-    let policy = Policy::looked_at(home)?;
+    let (policy, _) = Policy::looked_at(home)?;
     let book = read(home);
     let changed = pinned(&policy).into_iter().filter_map(|(program, now)| {
         let before = match &book {

@@ -2,9 +2,13 @@
 
 use super::capture::{Capture, Reader, Stream};
 use super::terminal::{Terminal, stdio};
-use crate::sandbox::{Seal, Unreached};
+#[cfg(target_os = "linux")]
+use crate::sandbox::forwarding;
+use crate::sandbox::{Seal, Start, Unreached};
 use protocol::call::Outcome;
 use protocol::key::random_text;
+#[cfg(target_os = "linux")]
+use rustix::process::kill_process;
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::fs::{self, DirBuilder};
 use std::future::Future;
@@ -22,6 +26,9 @@ use tokio::time::{sleep, timeout};
 /// How long a command has to tidy up after SIGTERM.
 pub const GRACE: Duration = Duration::from_secs(2);
 
+/// How long a keeper may take to end what does not die; it gives up before.
+const SWEEP: Duration = Duration::from_secs(12);
+
 /// How long a program may leave what is written to it unread.
 const UNREAD: Duration = Duration::from_secs(5);
 
@@ -30,6 +37,8 @@ const UNREAD: Duration = Duration::from_secs(5);
 pub struct Program {
     child: Child,
     group: Group,
+    tether: Tether,
+    kept: bool,
     seal: Seal,
     scratch: Scratch,
     capture: Capture,
@@ -39,9 +48,23 @@ pub struct Program {
     says: Stream,
 }
 
-/// A program's process group, for as long as its number is its own.
+/// A program and all that it began, for as long as a number stands for them.
 #[derive(Debug, Clone)]
-pub struct Group(Arc<Mutex<Option<Pid>>>);
+pub struct Group(Arc<Mutex<Option<Number>>>);
+
+/// What stands for a program and all that it began.
+#[derive(Debug, Clone, Copy)]
+enum Number {
+    /// Its keeper, which passes signals on.
+    #[cfg(target_os = "linux")]
+    Keeper(Pid),
+    /// Its process group.
+    Own(Pid),
+}
+
+/// Ends a program whose end nobody waits for any more.
+#[derive(Debug)]
+struct Tether(Group);
 
 /// What a program reads from.
 #[derive(Debug)]
@@ -127,13 +150,19 @@ impl Drop for Scratch {
 impl Program {
     /// Starts a command whose fence, folder and environment are set.
     pub fn start(
-        mut command: Command,
-        seal: Seal,
+        start: Start,
         scratch: Scratch,
         capture: Capture,
         reads: Reads,
     ) -> io::Result<Self> {
-        command.kill_on_drop(true);
+        let Start {
+            command,
+            seal,
+            kept,
+        } = start;
+        let mut command = Command::from(command);
+        // A keeper must outlive what it keeps, if only for a moment.
+        command.kill_on_drop(!kept);
         let terminal = match reads {
             Reads::Terminal => Some(in_terminal(&mut command)?),
             Reads::Nothing | Reads::Pipe => {
@@ -143,14 +172,16 @@ impl Program {
                 };
                 let command = command.stdin(input);
                 command.stdout(Stdio::piped()).stderr(Stdio::piped());
-                // In a terminal the fence makes the group, with the session.
-                command.process_group(0);
                 None
             }
         };
+        if kept || terminal.is_none() {
+            // In a terminal the fence makes the group, with the session.
+            command.process_group(0);
+        }
         let mut child = command.spawn()?;
         drop(command); // with the program's end of its terminal
-        let group = Group::of(&child);
+        let group = Group::of(&child, kept);
         let (readers, says, input) = match terminal {
             Some((keys, screen)) => (
                 vec![capture.drain(Stream::Out, Some(screen))],
@@ -168,7 +199,9 @@ impl Program {
         };
         Ok(Self {
             child,
+            tether: Tether(group.clone()),
             group,
+            kept,
             seal,
             scratch,
             capture,
@@ -183,9 +216,14 @@ impl Program {
         self.capture.clone()
     }
 
-    /// Its process group, which nothing leaves that is fenced in.
+    /// The program and all that it began.
     pub fn group(&self) -> Group {
         self.group.clone()
+    }
+
+    /// The number of the process with which it ends.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
     }
 
     /// What it reads from; once.
@@ -204,11 +242,17 @@ impl Program {
             self.group.signal(Signal::TERM);
             timeout(GRACE, self.child.wait()).await.ok();
         }
-        // What the program left behind in its group ends with it.
-        self.group.signal(Signal::KILL);
-        self.group.leave();
+        // What the program left behind ends with it; a keeper that has ended has seen to it.
+        if !(self.kept && matches!(self.child.try_wait(), Ok(Some(_)))) {
+            self.group.signal(Signal::KILL);
+        }
+        if self.kept {
+            timeout(SWEEP, self.child.wait()).await.ok();
+        }
         self.child.start_kill().ok(); // it may not have come to have a group
         self.child.wait().await.ok();
+        self.group.leave();
+        drop(self.tether);
         for reader in self.readers {
             reader.finish().await;
         }
@@ -254,15 +298,26 @@ impl Input {
 }
 
 impl Group {
-    fn of(child: &Child) -> Self {
-        let number = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-        Self(Arc::new(Mutex::new(number)))
+    #[cfg(target_os = "linux")]
+    fn of(child: &Child, kept: bool) -> Self {
+        let number = if kept { Number::Keeper } else { Number::Own };
+        Self(Arc::new(Mutex::new(own_number(child).map(number))))
+    }
+
+    #[cfg(not(target_os = "linux"))]
+    fn of(child: &Child, _kept: bool) -> Self {
+        Self(Arc::new(Mutex::new(own_number(child).map(Number::Own))))
     }
 
     /// Sends all of it a signal; false where nobody is left in it.
     pub fn signal(&self, signal: Signal) -> bool {
         let number = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        number.is_some_and(|number| kill_process_group(number, signal).is_ok())
+        match *number {
+            #[cfg(target_os = "linux")]
+            Some(Number::Keeper(number)) => kill_process(number, forwarding(signal)).is_ok(),
+            Some(Number::Own(number)) => kill_process_group(number, signal).is_ok(),
+            None => false,
+        }
     }
 
     /// Forgets the number: it may come to be a stranger's.
@@ -270,6 +325,17 @@ impl Group {
         let mut number = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         *number = None;
     }
+}
+
+impl Drop for Tether {
+    fn drop(&mut self) {
+        self.0.signal(Signal::KILL);
+        self.0.leave();
+    }
+}
+
+fn own_number(child: &Child) -> Option<Pid> {
+    child.id().and_then(|id| Pid::from_raw(id.cast_signed()))
 }
 
 /// How a program ended that ended by itself.

@@ -40,6 +40,24 @@ const SETTINGS: [&str; 5] = [
     "/etc/gitconfig", // git will not begin where it is there and cannot be read
 ];
 
+/// What names and certificates are looked up in; for a command that may reach the network alone. No private keys.
+const LOOKED_UP: [&str; 14] = [
+    "/etc/resolv.conf",
+    "/etc/hosts",
+    "/etc/nsswitch.conf",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/services",
+    "/etc/protocols",
+    "/etc/ssl/certs",
+    "/etc/ssl/cert.pem",
+    "/etc/ssl/openssl.cnf",
+    "/etc/ca-certificates",
+    "/etc/pki/tls/certs",
+    "/etc/pki/tls/openssl.cnf",
+    "/etc/pki/ca-trust/extracted",
+];
+
 /// Devices that hold nothing.
 const SOURCES: [&str; 3] = ["/dev/zero", "/dev/urandom", "/dev/random"];
 
@@ -68,18 +86,17 @@ pub(super) fn fenced(enclosure: &Enclosure) -> Result<(Command, String), NotEnte
     tie(enclosure.parent).map_err(NotEntered::NotStarted)?;
     let root = enclosure.opened_root()?;
     let abi = restrict_files(enclosure, root).map_err(NotEntered::Unfenced)?;
-    restrict_calls(enclosure.writable)
-        .map_err(|why| NotEntered::Unfenced(format!("seccomp: {why}")))?;
-    check().map_err(NotEntered::Unfenced)?;
+    restrict_calls(enclosure).map_err(|why| NotEntered::Unfenced(format!("seccomp: {why}")))?;
+    check(enclosure.network).map_err(NotEntered::Unfenced)?;
     let mut command = Command::new(&enclosure.program);
     if let [name, arguments @ ..] = enclosure.argv.as_slice() {
         command.arg0(name).args(arguments);
     }
-    Ok((command, enforced(abi)))
+    Ok((command, enforced(abi, enclosure.network)))
 }
 
-/// Lets the system end this process, and the program that it becomes, when the bridge is killed. It holds for this process alone, not
-/// for those that the program begins, and it watches the thread that began it: the bridge's only one that begins programs.
+/// Lets the system end this process, and the program that it becomes, when its keeper is killed. It holds for this process alone, not
+/// for those that the program begins: those are the keeper's to end.
 fn tie(parent: u32) -> io::Result<()> {
     set_parent_process_death_signal(Some(Signal::KILL))?;
     // A bridge that was gone before sends nothing.
@@ -90,12 +107,17 @@ fn tie(parent: u32) -> io::Result<()> {
     Ok(())
 }
 
-fn enforced(abi: i32) -> String {
+fn enforced(abi: i32, network: bool) -> String {
     let signals = if abi >= ABI::V6 as i32 {
         "signals"
     } else {
         "signals NOT (that needs Linux 6.12)"
     };
+    if network {
+        return format!(
+            "files (Landlock {abi}), {signals}, no sockets but TCP and UDP that go out, and no dangerous system calls (seccomp), time, memory, processes and file sizes (limits)"
+        );
+    }
     format!(
         "files and TCP (Landlock {abi}), {signals}, no sockets and no dangerous system calls (seccomp), time, memory, processes and file sizes (limits)"
     )
@@ -105,7 +127,7 @@ fn restrict_files(enclosure: &Enclosure, root: Option<File>) -> Result<i32, Stri
     let landlock = |error: RulesetError| {
         format!("this kernel has no Landlock with rules for TCP (Linux 6.7): {error}")
     };
-    let mut rules = ruleset().map_err(landlock)?;
+    let mut rules = ruleset(enclosure.network).map_err(landlock)?;
     let mut allow = |opened: io::Result<Option<OwnedFd>>, rights: Rights| -> Result<(), String> {
         let Some(opened) = opened.map_err(|error| error.to_string())? else {
             return Ok(());
@@ -119,6 +141,15 @@ fn restrict_files(enclosure: &Enclosure, root: Option<File>) -> Result<i32, Stri
     }
     for path in SETTINGS.into_iter().chain(SOURCES) {
         allow(found(path), AccessFs::ReadFile.into())?;
+    }
+    for path in LOOKED_UP.into_iter().filter(|_| enclosure.network) {
+        let folder = Path::new(path).is_dir();
+        let rights = if folder {
+            LOOK
+        } else {
+            AccessFs::ReadFile.into()
+        };
+        allow(found(path), rights)?;
     }
     allow(found(NULL), AccessFs::ReadFile | AccessFs::WriteFile)?;
     allow(
@@ -137,11 +168,17 @@ fn restrict_files(enclosure: &Enclosure, root: Option<File>) -> Result<i32, Stri
     restrict(rules)
 }
 
-fn ruleset() -> Result<RulesetCreated, RulesetError> {
+fn ruleset(network: bool) -> Result<RulesetCreated, RulesetError> {
+    // Whoever may reach the network is still no server: the address of a socket for TCP is not its to choose.
+    let tcp = if network {
+        AccessNet::BindTcp.into()
+    } else {
+        AccessNet::from_all(LEAST)
+    };
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(LEAST))?
-        .handle_access(AccessNet::from_all(LEAST))?
+        .handle_access(tcp)?
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
         .scope(Scope::from_all(NEWEST))?
@@ -178,20 +215,23 @@ fn opened(path: &Path) -> io::Result<OwnedFd> {
 }
 
 /// Looks whether what must be gone is gone.
-fn check() -> Result<(), String> {
+fn check(network: bool) -> Result<(), String> {
     let denied = |kind: Option<io::ErrorKind>| kind == Some(io::ErrorKind::PermissionDenied);
     if !denied(File::open("/proc/self/status").err().map(|e| e.kind())) {
         return Err("files can be opened although Landlock forbids it".to_owned());
     }
-    let made = socket(AddressFamily::INET, SocketType::DGRAM, None);
-    if !denied(made.err().map(Errno::kind)) {
-        return Err("sockets can be made although seccomp forbids it".to_owned());
+    let families = [AddressFamily::UNIX, AddressFamily::INET];
+    for family in families.into_iter().take(if network { 1 } else { 2 }) {
+        let made = socket(family, SocketType::DGRAM, None);
+        if !denied(made.err().map(Errno::kind)) {
+            return Err("sockets can be made although seccomp forbids it".to_owned());
+        }
     }
     Ok(())
 }
 
-fn restrict_calls(writable: bool) -> Result<(), seccompiler::Error> {
-    for filter in filters(writable)? {
+fn restrict_calls(enclosure: &Enclosure) -> Result<(), seccompiler::Error> {
+    for filter in filters(enclosure)? {
         apply_filter(&filter)?;
     }
     Ok(())
@@ -199,8 +239,12 @@ fn restrict_calls(writable: bool) -> Result<(), seccompiler::Error> {
 
 /// Two programs for the kernel, since each knows one answer: "not permitted", and "no such call" where that makes a C library use an
 /// older one whose arguments can be looked at.
-fn filters(writable: bool) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
-    let refused = refused_calls(writable)?;
+fn filters(enclosure: &Enclosure) -> Result<[BpfProgram; 2], seccompiler::BackendError> {
+    let mut refused = refused_calls(enclosure.writable)?;
+    if enclosure.network {
+        open_network(&mut refused)?;
+    }
+    spare(enclosure.parent.cast_signed(), &mut refused)?;
     let hidden = BTreeMap::from([(libc::SYS_clone3, vec![])]);
     Ok([
         compiled(refused, Errno::PERM)?,
@@ -226,9 +270,11 @@ fn compiled(
 fn every_abi(mut rules: BTreeMap<i64, Vec<SeccompRule>>) -> BTreeMap<i64, Vec<SeccompRule>> {
     const X32: i64 = 0x4000_0000;
     /// Calls whose x32 number differs by more than the bit.
-    const OWN_NUMBERS: [(i64, i64); 7] = [
+    const OWN_NUMBERS: [(i64, i64); 9] = [
         (libc::SYS_ioctl, 514),
         (libc::SYS_ptrace, 521),
+        (libc::SYS_rt_sigqueueinfo, 524),
+        (libc::SYS_rt_tgsigqueueinfo, 536),
         (libc::SYS_kexec_load, 528),
         (libc::SYS_mq_notify, 527),
         (libc::SYS_move_pages, 533),
@@ -381,6 +427,12 @@ const ON_OPEN_FILES: [i64; 4] = [
     libc::SYS_fremovexattr,
 ];
 
+/// Requests of `ioctl`: TIOCSTI, TIOCLINUX, FIOSETOWN, SIOCSPGRP.
+const TYPED_OR_SIGNALLED: [i32; 4] = [0x5412, 0x541c, 0x8901, 0x8902];
+
+/// Requests of `fcntl` that name a process to be signalled; the second is `F_SETOWN_EX`.
+const SET_OWNER: [i32; 2] = [libc::F_SETOWN, 15];
+
 const NAMESPACES: [i32; 8] = [
     libc::CLONE_NEWNS,
     libc::CLONE_NEWCGROUP,
@@ -433,11 +485,15 @@ fn refused_calls(
             kind(libc::SOCK_SEQPACKET),
         ],
     )?;
-    // Typing into the owner's terminal.
+    // Typing into the owner's terminal, and signals for whoever is named.
     let eq = SeccompCmpOp::Eq;
     some(
         libc::SYS_ioctl,
-        &[(1, eq.clone(), 0x5412), (1, eq, 0x541c)], // TIOCSTI, TIOCLINUX
+        &TYPED_OR_SIGNALLED.map(|request| (1, eq.clone(), request)),
+    )?;
+    some(
+        libc::SYS_fcntl,
+        &SET_OWNER.map(|request| (1, eq.clone(), request)),
     )?;
     // Its own limits and priorities, nobody else's.
     some(libc::SYS_prlimit64, &[(0, ne.clone(), 0)])?;
@@ -460,6 +516,52 @@ fn refused_calls(
     let other = [argument(0, ne.clone(), 0)?, argument(0, ne, -1)?]; // -1 only asks
     calls.insert(libc::SYS_personality, vec![rule(&other)?]);
     Ok(calls)
+}
+
+/// Lets sockets of TCP and UDP be made and connected. Nothing can be listened on, and sockets of every other kind stay refused.
+fn open_network(
+    calls: &mut BTreeMap<i64, Vec<SeccompRule>>,
+) -> Result<(), seccompiler::BackendError> {
+    let none_of = |at: u8, these: &[i32]| {
+        let all = these
+            .iter()
+            .map(|value| argument(at, SeccompCmpOp::Ne, *value));
+        rule(&all.collect::<Result<Vec<_>, _>>()?)
+    };
+    let mut rules = vec![
+        none_of(0, &[libc::AF_INET, libc::AF_INET6])?,
+        none_of(2, &[0, libc::IPPROTO_TCP, libc::IPPROTO_UDP])?,
+    ];
+    // The kind stands in the lowest four bits; besides 1, a stream, and 2, datagrams, there are raw ones and stranger things.
+    for kind in (0..16).filter(|kind| ![libc::SOCK_STREAM, libc::SOCK_DGRAM].contains(kind)) {
+        rules.push(rule(&[argument(1, SeccompCmpOp::MaskedEq(0xf), kind)?])?);
+    }
+    calls.insert(libc::SYS_socket, rules);
+    calls.remove(&libc::SYS_connect);
+    calls.remove(&libc::SYS_bind); // a client of UDP binds to any address; for TCP Landlock has the word
+    Ok(())
+}
+
+/// Refuses every call that could signal the keeper, also where Landlock knows nothing of signals.
+fn spare(
+    keeper: i32,
+    calls: &mut BTreeMap<i64, Vec<SeccompRule>>,
+) -> Result<(), seccompiler::BackendError> {
+    let is = |at: u8, value: i32| rule(&[argument(at, SeccompCmpOp::Eq, value)?]);
+    // -1 is everyone whom this account can signal.
+    let by_kill = vec![is(0, keeper)?, is(0, -keeper)?, is(0, -1)?];
+    calls.insert(libc::SYS_kill, by_kill);
+    for call in [
+        libc::SYS_tkill,
+        libc::SYS_rt_sigqueueinfo,
+        libc::SYS_pidfd_open,
+    ] {
+        calls.insert(call, vec![is(0, keeper)?]);
+    }
+    for call in [libc::SYS_tgkill, libc::SYS_rt_tgsigqueueinfo] {
+        calls.insert(call, vec![is(0, keeper)?, is(1, keeper)?]);
+    }
+    Ok(())
 }
 
 fn rule(all_of: &[SeccompCondition]) -> Result<SeccompRule, seccompiler::BackendError> {
@@ -514,8 +616,41 @@ mod tests {
     }
 
     #[test]
+    fn every_way_to_signal_the_keeper_is_refused_and_no_other() {
+        let mut calls = refused_calls(true).unwrap();
+        spare(77, &mut calls).unwrap();
+        let eq = |at: u8, value: i32| {
+            let named = argument(at, SeccompCmpOp::Eq, value).unwrap();
+            rule(&[named]).unwrap()
+        };
+        let at_kill = vec![eq(0, 77), eq(0, -77), eq(0, -1)];
+        assert_eq!(calls[&libc::SYS_kill], at_kill);
+        assert_eq!(calls[&libc::SYS_tgkill], vec![eq(0, 77), eq(1, 77)]);
+        for call in [
+            libc::SYS_tkill,
+            libc::SYS_rt_sigqueueinfo,
+            libc::SYS_pidfd_open,
+        ] {
+            assert_eq!(calls[&call], vec![eq(0, 77)], "{call}");
+        }
+    }
+
+    #[test]
+    fn the_network_opens_two_kinds_of_sockets_and_no_server() {
+        let mut calls = refused_calls(true).unwrap();
+        open_network(&mut calls).unwrap();
+        assert!(!calls.contains_key(&libc::SYS_connect));
+        assert_eq!(calls[&libc::SYS_socket].len(), 16);
+        for call in [libc::SYS_listen, libc::SYS_accept, libc::SYS_accept4] {
+            assert_eq!(calls.get(&call), Some(&vec![]), "{call}");
+        }
+        let told = enforced(7, true);
+        assert!(told.contains("TCP and UDP that go out"), "{told}");
+    }
+
+    #[test]
     fn a_kernel_that_lets_signals_through_is_said_to() {
-        assert!(enforced(4).contains("(Landlock 4), signals NOT (that needs Linux 6.12)"));
-        assert!(enforced(7).contains("(Landlock 7), signals, no sockets"));
+        assert!(enforced(4, false).contains("(Landlock 4), signals NOT (that needs Linux 6.12)"));
+        assert!(enforced(7, false).contains("(Landlock 7), signals, no sockets"));
     }
 }

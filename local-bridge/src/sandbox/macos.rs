@@ -34,6 +34,17 @@ const BASE: &str = r#"(version 1)
 (allow file-read* (literal "/private/etc/localtime") (subpath "/private/var/db/timezone"))
 "#;
 
+/// What a command needs that may reach the network: sockets that go out, the system's resolver, which is asked by a socket file here, and
+/// what tells whether a certificate is good. Nothing can be listened on.
+const NETWORK: &str = r#"(allow network-outbound (remote tcp) (remote udp))
+(allow network-bind (local udp))
+(allow network-outbound (literal "/private/var/run/mDNSResponder"))
+(allow system-socket (socket-domain AF_INET) (socket-domain AF_INET6))
+(allow mach-lookup (global-name "com.apple.SystemConfiguration.configd") (global-name "com.apple.trustd.agent"))
+(allow file-read* (literal "/private/etc/resolv.conf") (literal "/private/var/run/resolv.conf") (literal "/private/etc/hosts"))
+(allow file-read* (literal "/private/etc/services") (literal "/private/etc/protocols") (subpath "/private/etc/ssl"))
+"#;
+
 /// Programs and what they come with. Nothing of anyone's home, and of `/System` not the volumes.
 const PROGRAMS: [&str; 11] = [
     "/usr/bin",
@@ -78,6 +89,9 @@ pub(super) fn profile(enclosure: &Enclosure) -> String {
             Path::new(folder),
         );
     }
+    if enclosure.network {
+        text.push_str(NETWORK);
+    }
     let program = &enclosure.program;
     allow(&mut text, "file-read* process-exec", "literal", program);
     if let Some(scratch) = &enclosure.scratch {
@@ -118,8 +132,11 @@ mod tests {
             root_id: Some("1:2".into()),
             writable,
             scratch: Some("/Users/anna/.bernard/scratch".into()),
+            network: false,
             seconds: 60,
             terminal: false,
+            keep: false,
+            bare: false,
             program: "/usr/bin/git".into(),
             tell: false,
             argv: vec![OsString::from("git")],
@@ -145,6 +162,23 @@ mod tests {
         let root = "/Users/anna/Documents";
         assert_eq!(own(&enclosure(root, false)), [program, scratch, read]);
         assert_eq!(own(&enclosure(root, true)), [program, scratch, write]);
+    }
+
+    #[test]
+    fn a_profile_opens_the_network_for_a_command_whose_rule_grants_it() {
+        let mut granted = enclosure("/Users/anna/Documents", false);
+        assert!(!profile(&granted).contains("network"));
+        granted.network = true;
+        let profile = profile(&granted);
+        assert!(profile.contains(NETWORK), "{profile}");
+        for word in [
+            "network-inbound",
+            "(allow network*",
+            "(remote ip",
+            "SecurityServer",
+        ] {
+            assert!(!profile.contains(word), "{word}");
+        }
     }
 
     #[test]

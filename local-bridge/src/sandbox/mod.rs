@@ -3,7 +3,11 @@
 //! The bridge starts itself again as `local-bridge __fenced …`. That process gives up everything which its [`Enclosure`] does not
 //! name, looks whether it is really gone, and only then becomes the command's program. A restriction is never taken back, and
 //! whatever the program starts has it too.
+//!
+//! On Linux a keeper stands between, `local-bridge __fenced --keep …`, with which all ends that the program began: also without a fence.
 
+#[cfg(target_os = "linux")]
+mod keeper;
 mod limits;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -28,7 +32,14 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
 use std::time::Duration;
+
+#[cfg(target_os = "linux")]
+pub(crate) use keeper::forwarding;
+
+/// Whether this system has a place for a keeper.
+const KEEPS: bool = cfg!(target_os = "linux");
 
 /// How a process ends that could not become the command's program.
 pub const NOT_ENTERED: u8 = 125;
@@ -66,6 +77,8 @@ pub struct Start {
     pub command: Command,
     /// What only the fence can say.
     pub seal: Seal,
+    /// The process that begins is a keeper, with which all ends that the program began.
+    pub kept: bool,
 }
 
 /// Tells what the fence says from what the program says: the program never learns the word.
@@ -89,6 +102,10 @@ pub struct Wanted<'a> {
 
 /// All that a fenced command may reach, and what it is.
 #[derive(Debug, Clone, PartialEq, Eq, clap::Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is a word on a command line that only we write"
+)]
 pub struct Enclosure {
     /// A word that the program never learns, before all that the fence has to say
     #[arg(long)]
@@ -108,12 +125,21 @@ pub struct Enclosure {
     /// A folder for HOME and TMPDIR
     #[arg(long)]
     scratch: Option<PathBuf>,
+    /// The command may reach the network
+    #[arg(long)]
+    network: bool,
     /// Seconds of processor time for each process
     #[arg(long, default_value_t = 60)]
     seconds: u64,
     /// The terminal that is its input becomes its own
     #[arg(long)]
     terminal: bool,
+    /// Stay between the bridge and the program, and end all that it began
+    #[arg(long)]
+    keep: bool,
+    /// Give nothing up
+    #[arg(long, requires = "keep")]
+    bare: bool,
     /// The program
     #[arg(long)]
     program: PathBuf,
@@ -199,20 +225,43 @@ impl Fence {
     pub fn command(&self, demand: Sandbox, wanted: Wanted<'_>) -> Result<Start, NoFence> {
         let rule = wanted.rule;
         match (self, demand) {
-            (_, Sandbox::None) => {
-                let mut command = Command::new(&rule.program);
-                command.arg0(&rule.argv[0]);
-                Ok(Start {
-                    command,
-                    seal: Seal(None),
-                })
-            }
+            (_, Sandbox::None) => self.free(rule, wanted.terminal),
             (Self::Missing(why), Sandbox::Required) => Err(NoFence(why.clone())),
             (Self::Whole(keeper), Sandbox::Required) => {
                 let enclosure = Enclosure::of(wanted).map_err(NoFence)?;
-                let seal = Seal(Some(enclosure.token.clone()));
-                let command = enclosure.command(&keeper.program);
-                Ok(Start { command, seal })
+                Ok(enclosure.start(&keeper.program))
+            }
+        }
+    }
+
+    /// A command without a fence, and with a keeper where there can be one.
+    fn free(&self, rule: &Rule, terminal: bool) -> Result<Start, NoFence> {
+        if let Some(keeper) = self.keeper() {
+            let enclosure = Enclosure::bare(rule, terminal).map_err(NoFence)?;
+            return Ok(enclosure.start(keeper));
+        }
+        let mut command = Command::new(&rule.program);
+        command.arg0(&rule.argv[0]);
+        Ok(Start {
+            command,
+            seal: Seal(None),
+            kept: false,
+        })
+    }
+
+    /// Whether what a command began ends with it and with the bridge, whatever it does, also without a fence.
+    pub fn keeps(&self) -> bool {
+        self.keeper().is_some()
+    }
+
+    /// The program that can stand between, where the system has a place for it.
+    fn keeper(&self) -> Option<&Path> {
+        match self {
+            _ if !KEEPS => None,
+            Self::Whole(keeper) => Some(&keeper.program),
+            Self::Missing(_) => {
+                static OWN: OnceLock<Option<PathBuf>> = OnceLock::new();
+                OWN.get_or_init(own_keeper).as_deref()
             }
         }
     }
@@ -254,12 +303,53 @@ impl Enclosure {
             root_id: Some(format!("{}:{}", metadata.dev(), metadata.ino())),
             writable: root.access >= Access::Write,
             scratch: Some(wanted.scratch.to_owned()),
+            network: rule.network,
             seconds: wanted.limit.as_secs().max(1),
             terminal: wanted.terminal,
+            keep: KEEPS,
+            bare: false,
             program: rule.program.clone(),
             tell: false,
             argv: vec![OsString::from(&rule.argv[0])],
         })
+    }
+
+    /// What gives nothing up.
+    fn bare(rule: &Rule, terminal: bool) -> Result<Self, String> {
+        Ok(Self {
+            terminal,
+            keep: true,
+            bare: true,
+            ..Self::closed(&rule.program, vec![OsString::from(&rule.argv[0])])?
+        })
+    }
+
+    /// What opens nothing.
+    fn closed(program: &Path, argv: Vec<OsString>) -> Result<Self, String> {
+        Ok(Self {
+            token: random_text().map_err(|error| error.to_string())?,
+            parent: std::process::id(),
+            root: None,
+            root_id: None,
+            writable: false,
+            scratch: None,
+            network: false,
+            seconds: 60,
+            terminal: false,
+            keep: false,
+            bare: false,
+            program: program.to_owned(),
+            tell: false,
+            argv,
+        })
+    }
+
+    fn start(&self, keeper: &Path) -> Start {
+        Start {
+            command: self.command(keeper),
+            seal: Seal(Some(self.token.clone())),
+            kept: self.keep,
+        }
     }
 
     fn command(&self, keeper: &Path) -> Command {
@@ -279,7 +369,10 @@ impl Enclosure {
         }
         for (name, given) in [
             ("--writable", self.writable),
+            ("--network", self.network),
             ("--terminal", self.terminal),
+            ("--keep", self.keep),
+            ("--bare", self.bare),
             ("--tell", self.tell),
         ] {
             command.args(given.then_some(name));
@@ -288,6 +381,13 @@ impl Enclosure {
         command.arg("--program").arg(&self.program);
         command.arg("--").args(&self.argv);
         command
+    }
+
+    /// The number of the open file that is the program, where it is one.
+    #[cfg(target_os = "linux")]
+    fn handle(&self) -> Option<i32> {
+        let handle = self.program.strip_prefix("/proc/self/fd").ok()?;
+        handle.to_str()?.parse().ok()
     }
 
     /// What a process says that could not enter.
@@ -322,6 +422,10 @@ pub fn enter(enclosure: &Enclosure) -> NotEntered {
 }
 
 fn entered(enclosure: &Enclosure) -> Result<Infallible, NotEntered> {
+    #[cfg(target_os = "linux")]
+    if enclosure.keep {
+        return keeper::keep(enclosure);
+    }
     // What the bridge itself was started with may be open without its knowing: a terminal's or an editor's files.
     close_fds::set_fds_cloexec(3, &[]);
     if enclosure.terminal {
@@ -373,23 +477,30 @@ fn tried(keeper: &Path) -> Result<String, String> {
 }
 
 fn tried_with(keeper: &Path, program: &Path, argv: &[&str]) -> Result<(String, Output), String> {
+    let argv = argv.iter().map(OsString::from).collect();
     let enclosure = Enclosure {
-        token: random_text().map_err(|error| error.to_string())?,
-        parent: std::process::id(),
-        root: None,
-        root_id: None,
-        writable: false,
-        scratch: None,
-        seconds: 60,
-        terminal: false,
-        program: program.to_owned(),
+        keep: KEEPS,
         tell: true,
-        argv: argv.iter().map(OsString::from).collect(),
+        ..Enclosure::closed(program, argv)?
     };
     let mut command = enclosure.command(keeper);
     let command = command.env_clear().current_dir("/").stdin(Stdio::null());
     let output = command.output().map_err(|error| error.to_string())?;
     Ok((enclosure.token, output))
+}
+
+/// This very program, if it stands between as it should.
+fn own_keeper() -> Option<PathBuf> {
+    let own = own_program().ok()?;
+    // A shell tells how it ended; a program that is not local-bridge does not end so.
+    let argv = ["sh", "-c", "exit 7"].map(OsString::from).to_vec();
+    let enclosure = Enclosure {
+        keep: true,
+        bare: true,
+        ..Enclosure::closed(Path::new("/bin/sh"), argv).ok()?
+    };
+    let output = enclosure.command(&own).stdin(Stdio::null()).output().ok()?;
+    (output.status.code() == Some(7)).then_some(own)
 }
 
 fn judged(token: &str, output: &Output) -> Result<String, String> {

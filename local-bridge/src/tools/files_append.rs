@@ -19,28 +19,33 @@ pub fn run(hands: &Hands<'_>, wanted: &FilesAppend) -> Result<String, NoPlace> {
     };
     let added = text.fitted(&wanted.text);
     let bytes = text.write(&format!("{}{added}", text.text));
-    let grown = bytes.len()
-        - target
-            .now
-            .as_ref()
-            .map_or(0, |now| now.bytes.len().min(bytes.len()));
+    let before = target.now.as_ref().map_or(&[][..], |now| &now.bytes);
+    let Some(grown) = bytes.strip_prefix(before) else {
+        return Err(place.unfit("cannot be added to without changing what is there"));
+    };
     let plan = hands.plan(
         format!("files.append {}", place.shown()),
         deeds(&target, &bytes),
     );
-    changes.make(&plan, || target.replace(&bytes, None, Durability::Synced))?;
-    Ok(format!(
-        "added to {} ({})",
-        place.shown(),
-        size(grown as u64)
-    ))
+    let told = format!("added to {} ({})", place.shown(), size(grown.len() as u64));
+    let grown = grown.to_vec();
+    changes.make(&plan, || {
+        if target.replaceable().is_ok() {
+            target.replace(&bytes, None, Durability::Synced)
+        } else {
+            target.extend(&grown)
+        }
+    })?;
+    Ok(told)
 }
 
 #[cfg(test)]
 mod tests {
     use crate::tools::world::{World, done, failed};
+    use protocol::session::Access;
     use serde_json::json;
     use std::fs;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
     fn a_text_is_added_in_the_files_own_manner_and_taken_away_again() {
@@ -62,6 +67,26 @@ mod tests {
             world.does("files.undo", json!({}));
             assert_eq!(fs::read(world.path("a")).unwrap(), before);
         }
+    }
+
+    #[test]
+    fn where_things_are_only_added_the_very_file_grows() {
+        let mut world = World::with(Access::Append);
+        world.put("a", b"\xff\xfea\0\r\0\n\0");
+        let file = fs::metadata(world.path("a")).unwrap().ino();
+        let append = |text: &str| json!({"path": "a", "text": text});
+        let added = world.run("files.append", append("\u{e9}\n"));
+        assert_eq!(added, done("added to docs/a (6 B)"));
+        let bytes = b"\xff\xfea\0\r\0\n\0\xe9\0\r\0\n\0";
+        assert_eq!(fs::read(world.path("a")).unwrap(), bytes);
+        assert_eq!(fs::metadata(world.path("a")).unwrap().ino(), file);
+        let mode = fs::Permissions::from_mode(0o600);
+        fs::set_permissions(world.path("a"), mode).unwrap();
+        world.does("files.undo", json!({}));
+        assert_eq!(fs::read(world.path("a")).unwrap(), &bytes[..8]);
+        world.does("files.undo", json!({"call": "c2"}));
+        assert_eq!(fs::read(world.path("a")).unwrap(), bytes);
+        assert_eq!(fs::metadata(world.path("a")).unwrap().mode() & 0o777, 0o600);
     }
 
     #[test]

@@ -64,7 +64,7 @@ impl Tree {
     fn of(from: &Place<'_>, to: &Place<'_>) -> Result<Self, NoPlace> {
         let dir = from.open_dir()?;
         let real = from.inside(&dir)?;
-        let way = to.above()?;
+        let way = to.above_new()?;
         let (source, goal) = (from.root.path.join(real), to.root.path.join(&way.real));
         if goal.starts_with(&source) {
             return Err(NoPlace::Refused(format!(
@@ -143,7 +143,7 @@ impl Tree {
     }
 
     fn deeds(&self, to: &Place<'_>) -> Result<Vec<Deed>, NoPlace> {
-        let above = to.above()?;
+        let above = to.above_new()?;
         let mut deeds: Vec<Deed> = to
             .unmade(&above)
             .iter()

@@ -31,6 +31,7 @@ pub fn run(hands: &Hands<'_>, wanted: &FilesEdit) -> Result<String, NoPlace> {
     let place = places::find(&hands.policy.roots, &wanted.path)?;
     let mut changes = hands.begin();
     let target = Target::open(&place)?;
+    target.replaceable()?;
     let Some(now) = &target.now else {
         return Err(place.refusal(io::ErrorKind::NotFound.into()));
     };

@@ -11,7 +11,7 @@ use std::path::Path;
 pub fn run(hands: &Hands<'_>, wanted: &FilesMkdir) -> Result<String, NoPlace> {
     let place = places::find(&hands.policy.roots, &wanted.path)?;
     let mut changes = hands.begin();
-    let above = place.above()?;
+    let above = place.above_new()?;
     if above.missing.is_empty()
         && let Some(there) = look_at(&place, &above.dir, above.name)?
     {
@@ -31,7 +31,7 @@ pub fn run(hands: &Hands<'_>, wanted: &FilesMkdir) -> Result<String, NoPlace> {
 
 /// Makes the folder of a place and those above it, as far as they are not there.
 pub fn make(place: &Place<'_>) -> Result<(), NoPlace> {
-    let (dir, name) = place.make(place.above()?)?;
+    let (dir, name) = place.make(place.above_new()?)?;
     dir.create_dir(Path::new(name))
         .and_then(|()| sync(&dir))
         .map_err(|error| place.refusal(error))

@@ -3,7 +3,7 @@
 use crate::places::{self, Above, NoPlace, Place, Root};
 use crate::tools::Hands;
 use crate::tools::files_write::before;
-use crate::tools::target::{Target, identity, look_at, rename_new, sync};
+use crate::tools::target::{Target, identity, look_at, rename_into, sync};
 use crate::undo::{Deed, Identity, Spot};
 use cap_std::fs::{Dir, MetadataExt};
 use protocol::tools::FilesMove;
@@ -20,12 +20,13 @@ pub fn run(hands: &Hands<'_>, wanted: &FilesMove) -> Result<String, NoPlace> {
     let mut changes = hands.begin();
     let source = from.above()?;
     let what = there(&from, &source)?;
-    let way = to.above()?;
+    let way = to.above_new()?;
     if what.folder {
         movable(&from, &source, Some((to.root, &way.real)))?;
     }
     let told = format!("{} to {}", from.shown(), to.shown());
     if renamed(&from, &source, &to, &way, &what)? {
+        to.changeable()?;
         let deeds = vec![moved(&from, &to, what)];
         let plan = hands.plan(format!("files.move {told}"), deeds);
         changes.make(&plan, || {
@@ -72,6 +73,7 @@ pub fn destination<'a>(
         }
         target => target?,
     };
+    target.replaceable()?;
     if target.now.is_some() && !replace {
         return Err(NoPlace::Refused(format!(
             "'{shown}' is there already; set replace to put this in its place"
@@ -93,7 +95,7 @@ pub fn relocate(from: &Place<'_>, source: &Above<'_>, target: Target<'_>) -> Res
     let renamed = if over {
         source.dir.rename(source.name, &dir, name)
     } else {
-        rename_new((&source.dir, source.name), (&dir, name))
+        rename_into(place, (&source.dir, source.name), (&dir, name))
     };
     renamed
         .and_then(|()| sync(&dir))
@@ -120,23 +122,29 @@ pub fn movable(
             from.shown()
         )));
     }
+    searched(dir, from, &|below| {
+        from.root.forbids(&source.real.join(below))
+            || to.is_some_and(|(root, real)| root.keeps(&real.join(below)))
+    })
+}
+
+/// Looks through the folder of a place and refuses it where a path in it is kept.
+pub fn searched(dir: Dir, place: &Place<'_>, kept: &dyn Fn(&Path) -> bool) -> Result<(), NoPlace> {
     let mut looked = 0;
     let mut open: Vec<(PathBuf, Dir)> = vec![(PathBuf::new(), dir)];
     while let Some((way, dir)) = open.pop() {
-        for entry in dir.entries().map_err(|error| from.refusal(error))? {
-            let entry = entry.map_err(|error| from.refusal(error))?;
+        for entry in dir.entries().map_err(|error| place.refusal(error))? {
+            let entry = entry.map_err(|error| place.refusal(error))?;
             let below = way.join(entry.file_name());
-            let kept = from.root.forbids(&source.real.join(&below))
-                || to.is_some_and(|(root, real)| root.keeps(&real.join(&below)));
             looked += 1;
-            if kept {
-                return Err(NoPlace::Forbidden(from.below(&below).shown()));
+            if kept(&below) {
+                return Err(NoPlace::Forbidden(place.below(&below).shown()));
             }
             if looked > MAX_TREE {
-                return Err(from.unfit("holds more than 10,000 files; it is not moved as a whole"));
+                return Err(place.unfit("holds more than 10,000 files; it is not moved as a whole"));
             }
             if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-                let inner = entry.open_dir().map_err(|error| from.refusal(error))?;
+                let inner = entry.open_dir().map_err(|error| place.refusal(error))?;
                 open.push((below, inner));
             }
         }

@@ -4,12 +4,12 @@ use crate::places::{self, NoPlace, Place, visible};
 use crate::tools::figures::size;
 use crate::tools::{Job, broken};
 use cap_std::fs::File;
-use hmac_sha256::Hash;
 use protocol::ToWorker;
 use protocol::call::{CallId, FileRef, Outcome};
 use protocol::chunk::{Chunk, MAX_CHUNK};
 use protocol::key::hex;
 use protocol::tools::FilesSend;
+use ring::digest::{Context, SHA256};
 use std::io::{self, Read};
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, watch};
@@ -28,6 +28,13 @@ pub enum FromTool {
         attempt: u64,
         /// What travels.
         piece: Piece,
+    },
+    /// A run has all that it needs from the Worker, has changed nothing yet, and waits for the word to go on.
+    Received {
+        /// The call.
+        call: CallId,
+        /// Which run of it.
+        attempt: u64,
     },
     /// A run has ended.
     Ended {
@@ -127,7 +134,7 @@ fn send(job: &Job, place: &Place<'_>, clock: &Handle) -> Result<FileRef, Halt> {
             size: length,
         }),
     )?;
-    let mut hash = Hash::new();
+    let mut hash = Context::new(&SHA256);
     let mut credit = job.courier.credit.clone();
     let mut offset = 0;
     while offset < length {
@@ -136,27 +143,33 @@ fn send(job: &Job, place: &Place<'_>, clock: &Handle) -> Result<FileRef, Halt> {
             .block_on(credit.wait_for(|until| *until > offset))
             .map_err(|_| Halt::CutOff)?;
         let most = usize::try_from(until.min(length) - offset).unwrap_or(MAX_CHUNK);
-        let bytes = read_up_to(&mut file, most.min(MAX_CHUNK))
+        let mut frame = head(&job.order.call, offset);
+        let begun = frame.len();
+        let read = read_up_to(&mut file, most.min(MAX_CHUNK), &mut frame)
             .map_err(|error| Halt::No(place.refusal(error)))?;
-        if bytes.is_empty() {
+        if read == 0 {
             return Err(Halt::Changed);
         }
-        hash.update(&bytes);
-        let next = offset + bytes.len() as u64;
-        let chunk = Chunk {
-            call: job.order.call.clone(),
-            offset,
-            bytes,
-        };
-        push(job, Piece::Bytes(chunk.encode()))?;
-        offset = next;
+        hash.update(&frame[begun..]);
+        push(job, Piece::Bytes(frame))?;
+        offset += read as u64;
     }
-    let more = read_up_to(&mut file, 1).map_err(|error| Halt::No(place.refusal(error)))?;
-    if !more.is_empty() {
+    let more = read_up_to(&mut file, 1, &mut Vec::new());
+    if more.map_err(|error| Halt::No(place.refusal(error)))? > 0 {
         return Err(Halt::Changed);
     }
-    told.sha256 = hex(&hash.finalize());
+    told.sha256 = hex(hash.finish().as_ref());
     Ok(told)
+}
+
+/// A chunk's frame as far as its bytes, which are read to where they travel from.
+fn head(call: &CallId, offset: u64) -> Vec<u8> {
+    let chunk = Chunk {
+        call: call.clone(),
+        offset,
+        bytes: Vec::new(),
+    };
+    chunk.encode()
 }
 
 fn described(place: &Place<'_>, size: u64) -> FileRef {
@@ -187,8 +200,7 @@ fn push(job: &Job, piece: Piece) -> Result<(), Halt> {
         .map_err(|_| Halt::CutOff)
 }
 
-fn read_up_to(file: &mut File, most: usize) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::with_capacity(most);
-    file.take(most as u64).read_to_end(&mut bytes)?;
-    Ok(bytes)
+fn read_up_to(file: &mut File, most: usize, bytes: &mut Vec<u8>) -> io::Result<usize> {
+    bytes.reserve_exact(most);
+    file.take(most as u64).read_to_end(bytes)
 }

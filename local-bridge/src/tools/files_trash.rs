@@ -1,20 +1,24 @@
 //! `files.trash`: a file or folder put into the system's trash, from which its owner takes it back, or `files.undo` does. Nothing is ever unlinked.
 //!
-//! On Linux the trash of the home folder as freedesktop.org's specification has it; on macOS the folder `~/.Trash`.
+//! On Linux the trash of the home folder as freedesktop.org's specification has it, or that of the disk; on macOS the folder `~/.Trash`.
+
+mod disk;
 
 use crate::places::{self, Above, NoPlace, Place};
 use crate::tools::Hands;
 use crate::tools::figures::moment;
-use crate::tools::files_move::{movable, there};
+use crate::tools::files_move::{movable, searched, there};
 use crate::tools::target::{known, rename_new, sync};
 use crate::undo::{Deed, Identity, Spot};
 use cap_std::ambient_authority;
 use cap_std::fs::{Dir, OpenOptions};
+use disk::Disk;
 use protocol::tools::FilesTrash;
 use std::ffi::OsStr;
 use std::fmt::Write as _;
 use std::fs::DirBuilder;
 use std::io::{self, Write};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
@@ -36,6 +40,15 @@ pub enum Layout {
 pub struct Trash {
     path: Option<PathBuf>,
     layout: Layout,
+    disk: Disk,
+}
+
+/// Where what is deleted goes.
+struct Opened {
+    files: Dir,
+    info: Option<Dir>,
+    /// What the notes count paths from; whole ones, where it is nothing.
+    top: PathBuf,
 }
 
 /// A name in the trash that is ours to fill.
@@ -79,6 +92,7 @@ impl Trash {
             return Self {
                 path: home.map(|home| home.join(".Trash")),
                 layout: Layout::Plain,
+                disk: disk::device,
             };
         }
         let data = std::env::var_os("XDG_DATA_HOME").map(PathBuf::from);
@@ -88,6 +102,7 @@ impl Trash {
         Self {
             path: data.map(|data| data.join("Trash")),
             layout: Layout::Freedesktop,
+            disk: disk::device,
         }
     }
 
@@ -96,14 +111,22 @@ impl Trash {
         Self {
             path: Some(path),
             layout,
+            disk: disk::device,
         }
+    }
+
+    /// The same where disks are told apart otherwise.
+    #[cfg(test)]
+    pub(crate) fn on_disks(self, disk: Disk) -> Self {
+        Self { disk, ..self }
     }
 
     /// Takes a free name for what lies at a place, and notes where that is.
     pub fn reserve(&self, place: &Place<'_>, above: &Above<'_>, now: i64) -> Result<Slot, NoPlace> {
         let reserve = || -> io::Result<Slot> {
-            let (files, info) = self.open()?;
+            let Opened { files, info, top } = self.open(&above.dir)?;
             let origin = place.root.path.join(&above.real);
+            let origin = origin.strip_prefix(&top).map_err(io::Error::other)?;
             let wanted = above.name.to_string_lossy();
             for number in 1..=MAX_NAMESAKES {
                 let name = match number {
@@ -113,7 +136,7 @@ impl Trash {
                 if files.symlink_metadata(&name).is_ok() {
                     continue;
                 }
-                match info.as_ref().map(|info| note(info, &name, &origin, now)) {
+                match info.as_ref().map(|info| note(info, &name, origin, now)) {
                     Some(Err(error)) if error.kind() == io::ErrorKind::AlreadyExists => {}
                     Some(Err(error)) => return Err(error),
                     Some(Ok(())) | None => {
@@ -131,9 +154,9 @@ impl Trash {
         reserve().map_err(|error| unusable(place, &error))
     }
 
-    /// The name that something has in the trash, to be taken out again.
-    pub fn find(&self, name: &str) -> io::Result<Slot> {
-        let (files, info) = self.open()?;
+    /// The name that something has in the trash, to be taken out again and back to the disk of a folder.
+    pub fn find(&self, folder: &Dir, name: &str) -> io::Result<Slot> {
+        let Opened { files, info, .. } = self.open(folder)?;
         files.symlink_metadata(name)?;
         Ok(Slot {
             files,
@@ -143,7 +166,8 @@ impl Trash {
         })
     }
 
-    fn open(&self) -> io::Result<(Dir, Option<Dir>)> {
+    /// The trash for what lies in a folder: the home folder's, or that of the folder's own disk.
+    fn open(&self, folder: &Dir) -> io::Result<Opened> {
         let path = self
             .path
             .as_ref()
@@ -151,7 +175,23 @@ impl Trash {
         DirBuilder::new().recursive(true).mode(0o700).create(path)?;
         let trash = Dir::open_ambient_dir(path, ambient_authority())?;
         if self.layout == Layout::Plain {
-            return Ok((trash, None));
+            return Ok(Opened {
+                files: trash,
+                info: None,
+                top: PathBuf::new(),
+            });
+        }
+        if (self.disk)(folder.as_fd())? != (self.disk)(trash.as_fd())? {
+            let bin = disk::bin(folder.as_fd(), self.disk)?;
+            let inner = |name: &str| -> io::Result<Dir> {
+                let inner = disk::private(bin.dir.as_fd(), name)?;
+                Ok(Dir::from_std_file(inner.into()))
+            };
+            return Ok(Opened {
+                files: inner("files")?,
+                info: Some(inner("info")?),
+                top: bin.top,
+            });
         }
         let inner = |name: &str| {
             match trash.create_dir(name) {
@@ -161,7 +201,11 @@ impl Trash {
             }
             trash.open_dir(name)
         };
-        Ok((inner("files")?, Some(inner("info")?)))
+        Ok(Opened {
+            files: inner("files")?,
+            info: Some(inner("info")?),
+            top: PathBuf::new(),
+        })
     }
 }
 
@@ -171,6 +215,14 @@ impl Slot {
         let there = self.files.symlink_metadata(&self.name);
         let there = there.and_then(|there| known(&self.files, OsStr::new(&self.name), &there));
         there.is_ok_and(|there| there.is(what))
+    }
+
+    /// Refuses a folder that, back at a place, would hold what is never touched there: others may have put that into it meanwhile.
+    pub fn restorable(&self, place: &Place<'_>, above: &Above<'_>) -> Result<(), NoPlace> {
+        let dir = self.files.open_dir(&self.name);
+        let dir = dir.map_err(|error| place.refusal(error))?;
+        let kept = |below: &Path| place.root.forbids(&above.real.join(below));
+        searched(dir, place, &kept)
     }
 
     /// Moves what lies at a place here.
@@ -242,9 +294,10 @@ fn unusable(place: &Place<'_>, error: &io::Error) -> NoPlace {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tools::world::{Tree, World, done, failed};
+    use crate::tools::world::{Tree, World, denied, done, failed};
     use serde_json::json;
     use std::fs;
+    use std::os::unix::fs::{PermissionsExt, symlink};
 
     fn trash(world: &mut World, path: &str) -> protocol::call::Outcome {
         world.run("files.trash", json!({"path": path}))
@@ -358,6 +411,203 @@ mod tests {
         assert_eq!(world.tree(), [("a", "one")]);
         world.does("files.copy", json!({"from": "docs/a", "to": "far/a"}));
         assert_eq!(fs::read(far.path().join("a")).unwrap(), b"one");
+    }
+
+    /// This account's name in a trash that is not the home folder's.
+    fn uid() -> String {
+        rustix::process::geteuid().as_raw().to_string()
+    }
+
+    #[test]
+    fn what_lies_on_a_disk_of_its_own_goes_to_the_trash_there_and_comes_back() {
+        let mut world = World::new().with_stick();
+        world.put("stick/a b/x", "x");
+        world.put("home", "h");
+        let before = world.tree();
+        world.now = 1_795_305_600_000 + 3_723_000;
+        assert_eq!(
+            trash(&mut world, "stick/a b"),
+            done("put docs/stick/a b into the system's trash; files.undo brings it back")
+        );
+        let own = format!(".Trash-{}", uid());
+        let bin = world.path("stick").join(&own);
+        let gone = Tree::of(&bin);
+        assert_eq!(
+            gone,
+            [
+                ("files/", ""),
+                ("files/a b/", ""),
+                ("files/a b/x", "x"),
+                ("info/", ""),
+                (
+                    "info/a b.trashinfo",
+                    "[Trash Info]\nPath=a%20b\nDeletionDate=2026-11-22T01:02:03\n"
+                ),
+            ]
+        );
+        for folder in ["", "files", "info"] {
+            let mode = fs::metadata(bin.join(folder)).unwrap().permissions().mode();
+            assert_eq!(mode & 0o7777, 0o700, "{folder}");
+        }
+        trash(&mut world, "home");
+        assert!(world.outside("trash/files/home").exists());
+        world.does("files.undo", json!({}));
+        world.does("files.undo", json!({"call": "c1"}));
+        assert_eq!(Tree::of(&bin), [("files/", ""), ("info/", "")]);
+        world.does("files.undo", json!({"call": "c4"}));
+        assert_eq!(Tree::of(&bin), gone);
+        world.does("files.undo", json!({"call": "c5"}));
+        fs::remove_dir_all(&bin).unwrap();
+        assert_eq!(world.tree(), before);
+    }
+
+    #[test]
+    fn a_trash_that_all_accounts_share_is_used_if_nobody_can_replace_what_is_ours_there() {
+        for (mode, used) in [(0o1777, true), (0o777, false)] {
+            let mut world = World::new().with_stick();
+            world.put("stick/a", "a");
+            let shared = world.path("stick/.Trash");
+            fs::create_dir(&shared).unwrap();
+            fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).unwrap();
+            trash(&mut world, "stick/a");
+            let (ours, own) = (shared.join(uid()), format!("stick/.Trash-{}", uid()));
+            assert_eq!(ours.join("files/a").exists(), used, "{mode:o}");
+            assert_eq!(world.path(&own).join("files/a").exists(), !used, "{mode:o}");
+            world.does("files.undo", json!({}));
+            assert!(world.path("stick/a").exists());
+        }
+        let mut world = World::new().with_stick();
+        world.put("stick/a", "a");
+        let elsewhere = world.outside("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        fs::set_permissions(&elsewhere, fs::Permissions::from_mode(0o1777)).unwrap();
+        symlink(&elsewhere, world.path("stick/.Trash")).unwrap();
+        trash(&mut world, "stick/a");
+        assert!(Tree::of(&elsewhere).is_empty());
+        assert!(!world.path("stick/a").exists());
+    }
+
+    #[test]
+    fn a_trash_of_a_disk_that_is_a_link_or_not_ours_alone_takes_nothing() {
+        let mut world = World::new().with_stick();
+        world.put("stick/a", "a");
+        let elsewhere = world.outside("elsewhere");
+        fs::create_dir(&elsewhere).unwrap();
+        let top = world.path("stick").canonicalize().unwrap();
+        let own = top.join(format!(".Trash-{}", uid()));
+        let refused = |why: &str| {
+            failed(&format!(
+                "'docs/stick/a' cannot be put into the system's trash and stays where it is: its disk takes no trash; {}: {why}",
+                own.display()
+            ))
+        };
+        symlink(&elsewhere, &own).unwrap();
+        let outcome = trash(&mut world, "stick/a");
+        assert_eq!(outcome, refused("is a link or no folder"));
+        fs::remove_file(&own).unwrap();
+        fs::create_dir(&own).unwrap();
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o777)).unwrap();
+        let outcome = trash(&mut world, "stick/a");
+        assert_eq!(outcome, refused("can be changed by others"));
+        fs::set_permissions(&own, fs::Permissions::from_mode(0o700)).unwrap();
+        symlink(&elsewhere, own.join("files")).unwrap();
+        assert!(matches!(
+            trash(&mut world, "stick/a"),
+            protocol::call::Outcome::Failed { .. }
+        ));
+        assert!(world.path("stick/a").exists());
+        assert!(Tree::of(&elsewhere).is_empty());
+    }
+
+    #[cfg(target_os = "linux")] // where a second disk is always at hand
+    #[test]
+    fn a_real_second_disk_has_its_trash_in_its_topmost_folder() {
+        let Some((world, far)) = World::new().with_another_disk() else {
+            eprintln!("skipped: /dev/shm is no disk of its own here");
+            return;
+        };
+        let mut world = world.with_trash(Layout::Freedesktop);
+        let name = format!("{}.txt", protocol::key::random_text().unwrap());
+        fs::write(far.path().join(&name), "one").unwrap();
+        assert_eq!(
+            trash(&mut world, &format!("far/{name}")),
+            done(&format!(
+                "put far/{name} into the system's trash; files.undo brings it back"
+            ))
+        );
+        let bin = Path::new("/dev/shm").join(format!(".Trash-{}", uid()));
+        assert_eq!(fs::read(bin.join("files").join(&name)).unwrap(), b"one");
+        let note = fs::read_to_string(bin.join("info").join(format!("{name}.trashinfo"))).unwrap();
+        let from = far.path().strip_prefix("/dev/shm").unwrap();
+        let path = format!("Path={}/{name}\n", from.display());
+        assert!(note.contains(&path), "{note}");
+        world.does("files.undo", json!({}));
+        assert_eq!(fs::read(far.path().join(&name)).unwrap(), b"one");
+        for folder in ["files", "info", ""] {
+            fs::remove_dir(bin.join(folder)).ok(); // it may be somebody's, and then it is not empty
+        }
+    }
+
+    #[test]
+    fn a_trash_in_an_opened_folder_is_looked_at_and_not_changed() {
+        let mut world = World::new().with_stick();
+        world.put("stick/a", "a");
+        world.put("b", "b");
+        trash(&mut world, "stick/a");
+        let before = world.tree();
+        let bin = format!("stick/.Trash-{}", uid());
+        for (tool, arguments) in [
+            (
+                "files.write",
+                json!({"path": format!("{bin}/files/x"), "text": "x"}),
+            ),
+            (
+                "files.append",
+                json!({"path": format!("{bin}/info/a.trashinfo"), "text": "Path=../../.bashrc"}),
+            ),
+            (
+                "files.move",
+                json!({"from": "b", "to": format!("{bin}/files/b")}),
+            ),
+            ("files.trash", json!({"path": format!("{bin}/files/a")})),
+            ("files.trash", json!({"path": bin})),
+        ] {
+            let outcome = world.run(tool, arguments);
+            assert!(
+                matches!(outcome, protocol::call::Outcome::Denied { .. }),
+                "{tool}: {outcome:?}"
+            );
+        }
+        assert_eq!(world.tree(), before);
+    }
+
+    #[test]
+    fn a_folder_does_not_come_back_with_what_is_never_touched_in_it() {
+        let mut world = World::new();
+        world.put(".config/app/x", "x");
+        let before = world.tree();
+        trash(&mut world, ".config");
+        let evil = world.outside("trash/files/.config/autostart");
+        fs::create_dir(&evil).unwrap();
+        fs::write(evil.join("evil.desktop"), "run me").unwrap();
+        assert_eq!(
+            world.run("files.undo", json!({})),
+            denied(
+                "'docs/.config/autostart' is never read or changed: it may hold keys, passwords or start-up commands"
+            )
+        );
+        assert!(world.tree().is_empty());
+        fs::remove_dir_all(&evil).unwrap();
+        world.does("files.undo", json!({}));
+        assert_eq!(world.tree(), before);
+        // Nor does it go there again with it.
+        world.put(".config/autostart/theirs", "x");
+        let outcome = world.undo("c3");
+        assert!(
+            matches!(outcome, protocol::call::Outcome::Denied { .. }),
+            "{outcome:?}"
+        );
+        assert!(world.path(".config/autostart/theirs").exists());
     }
 
     #[test]

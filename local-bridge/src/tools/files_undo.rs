@@ -1,6 +1,10 @@
 //! `files.undo`: a change taken back, its last step first. What that takes away is kept in turn, so that undoing an undoing redoes.
 //!
 //! A step is taken back only where things lie as the change left them; where they lie as before it, as after a crash, there is nothing to do.
+//!
+//! Where things may only be added, an undoing takes back what a call added, as long as it is byte for byte what the call left: a file that
+//! was made goes, one that was moved in goes back, a text that was added goes from the end, a folder goes while it is empty. Beyond that
+//! it adds, as one does that redoes or that brings something out of the trash. It gives nothing else another content or name.
 
 use crate::places::{NoPlace, Place};
 use crate::tools::Hands;
@@ -17,6 +21,9 @@ use std::path::Path;
 
 /// How many changes are named where none of that call is known.
 const NAMED: u32 = 5;
+
+/// How the name of a change begins that took another one back.
+const UNDOING: &str = "undo of ";
 
 /// What is done to take one deed back.
 enum Step<'a> {
@@ -105,11 +112,11 @@ fn wanted_change(changes: &Changes<'_>, wanted: &FilesUndo) -> Result<Change, No
 
 /// What an undoing is called: that of an undoing is a redoing.
 fn opposite(what: &str) -> String {
-    if let Some(change) = what.strip_prefix("undo of ") {
+    if let Some(change) = what.strip_prefix(UNDOING) {
         return format!("redo of {change}");
     }
     let change = what.strip_prefix("redo of ").unwrap_or(what);
-    format!("undo of {change}")
+    format!("{UNDOING}{change}")
 }
 
 /// The deeds that take a change back, and how each is done. Nothing is touched yet, so that a refusal leaves all as it is.
@@ -156,6 +163,7 @@ impl<'a> View<'a, '_> {
         if !lies(&place)?.is_some_and(|what| what.folder) {
             return Ok(None);
         }
+        self.takes(&place)?;
         let own = self.change.deeds.last() == Some(&Deed::Made(at.clone()));
         let mut entries = place.open_dir()?.entries();
         if own
@@ -194,6 +202,12 @@ impl<'a> View<'a, '_> {
                 Err(self.changed(at, &place)?)
             };
         }
+        match (&now, was) {
+            (None, _) => {}
+            (Some(now), Some(was)) if was.bytes.starts_with(&now.bytes) => {}
+            (Some(now), Some(was)) if !now.bytes.starts_with(&was.bytes) => place.changeable()?,
+            (Some(_), _) => self.takes(&place)?,
+        }
         if was.is_none() {
             self.gone.insert(at);
         }
@@ -224,9 +238,14 @@ impl<'a> View<'a, '_> {
         };
         match (there, back) {
             (Some(there), None) if there.is(what) => {
+                if there.folder || old.changeable().is_err() {
+                    // Nobody knows what others have put into a folder since; and a name that was changed here was no addition.
+                    new.changeable()?;
+                }
+                self.takes(&new)?;
                 if there.folder {
                     // Its old name may forbid what was put into it under the new one.
-                    let (source, way) = (new.above()?, old.above()?);
+                    let (source, way) = (new.above()?, old.above_new()?);
                     movable(&new, &source, Some((old.root, &way.real)))?;
                 }
                 self.gone.insert(to);
@@ -263,8 +282,13 @@ impl<'a> View<'a, '_> {
                 )))
             };
         }
-        match self.hands.trash.find(name) {
+        let above = place.above_new()?;
+        match self.hands.trash.find(&above.dir, name) {
             Ok(slot) if slot.holds(what) => {
+                if what.folder {
+                    slot.restorable(&place, &above)?;
+                }
+                drop(above);
                 let deed = Deed::Restored {
                     at: at.clone(),
                     what: what.clone(),
@@ -280,12 +304,16 @@ impl<'a> View<'a, '_> {
 
     fn restored(&self, at: &Spot, what: &Identity) -> Result<Option<(Deed, Step<'a>)>, NoPlace> {
         let place = self.place(at)?;
-        let above = place.above()?;
         let Some(there) = lies(&place)? else {
             return Ok(None);
         };
         if !there.is(what) {
             return Err(self.changed(at, &place)?);
+        }
+        self.takes(&place)?;
+        let above = place.above_new()?;
+        if there.folder {
+            movable(&place, &above, None)?;
         }
         let slot = self.hands.trash.reserve(&place, &above, self.hands.now)?;
         drop(above);
@@ -295,6 +323,14 @@ impl<'a> View<'a, '_> {
             what: there,
         };
         Ok(Some((deed, Step::Trash(place, slot))))
+    }
+
+    /// Whether something may go from a place: where things may only be added, what the change added, and not what undoing it put back.
+    fn takes(&self, place: &Place<'_>) -> Result<(), NoPlace> {
+        if self.change.what.starts_with(UNDOING) {
+            return place.changeable();
+        }
+        Ok(())
     }
 
     /// A place of a change, by the policy of today.
@@ -327,7 +363,7 @@ impl<'a> View<'a, '_> {
 
 /// What lies at a place.
 fn lies(place: &Place<'_>) -> Result<Option<Identity>, NoPlace> {
-    identity(place, &place.above()?)
+    identity(place, &place.above_new()?)
 }
 
 impl Step<'_> {
@@ -339,22 +375,22 @@ impl Step<'_> {
             Self::Write(place, image) => {
                 let target = Target::open(&place)?;
                 match image {
-                    Some(was) => target.replace(&was.bytes, Some(was.mode), Durability::Synced),
+                    Some(was) => target.put_back(&was.bytes, Some(was.mode), Durability::Synced),
                     None => target.remove(),
                 }
             }
             Self::Rename(from, to) => {
-                let source = from.above()?;
+                let source = from.above_new()?;
                 relocate(&from, &source, destination(&to, &from, false)?)
             }
-            Self::Restore(place, slot) => slot.empty(&place, place.above()?),
-            Self::Trash(place, slot) => slot.fill(&place, &place.above()?),
+            Self::Restore(place, slot) => slot.empty(&place, place.above_new()?),
+            Self::Trash(place, slot) => slot.fill(&place, &place.above_new()?),
         }
     }
 }
 
 fn remove(place: &Place<'_>, lone: bool) -> Result<(), NoPlace> {
-    let above = place.above()?;
+    let above = place.above_new()?;
     if !above.missing.is_empty() || look_at(place, &above.dir, above.name)?.is_none() {
         return Ok(());
     }
@@ -557,6 +593,47 @@ mod tests {
         assert_eq!(world.tree(), [("a", "two"), ("new/", "")]);
         world.does("files.undo", json!({}));
         assert_eq!(world.tree(), [("a", "one")]);
+    }
+
+    #[test]
+    fn what_came_to_where_things_are_only_added_goes_to_the_trash_and_what_came_back_there_stays() {
+        let mut world = World::with(Access::Append);
+        world.put("a", "given");
+        let at = Spot {
+            root: "docs".into(),
+            base: world.policy.roots[0].path.clone(),
+            path: "a".into(),
+        };
+        let what = Identity {
+            folder: false,
+            dev: 0,
+            ino: 0,
+            sha256: Some(sha256_hex(b"given")),
+            written: None,
+        };
+        let plan = Plan {
+            call: &CallId("given".into()),
+            what: "files.save docs/a".into(),
+            at: world.now,
+            undoes: None,
+            deeds: vec![Deed::Restored { at, what }],
+        };
+        world.undo.begin().make(&plan, || Ok(())).unwrap();
+        world.undo("given");
+        assert!(world.tree().is_empty());
+        assert_eq!(fs::read(world.outside("trash/files/a")).unwrap(), b"given");
+        world.does("files.undo", json!({"call": "c1"}));
+        assert_eq!(world.tree(), [("a", "given")]);
+        // The redoing is the call's own again; what came out of the trash by an undoing is not.
+        world.reopen("docs", Access::Write);
+        world.does("files.trash", json!({"path": "a"}));
+        world.reopen("docs", Access::Append);
+        world.does("files.undo", json!({"call": "c3"}));
+        assert!(matches!(
+            world.undo("c4"),
+            protocol::call::Outcome::Denied { .. }
+        ));
+        assert_eq!(world.tree(), [("a", "given")]);
     }
 
     #[test]

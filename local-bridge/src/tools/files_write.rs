@@ -20,6 +20,7 @@ pub fn run(hands: &Hands<'_>, wanted: &FilesWrite) -> Result<String, NoPlace> {
     let place = places::find(&hands.policy.roots, &wanted.path)?;
     let mut changes = hands.begin();
     let target = Target::open(&place)?;
+    target.replaceable()?;
     let (bytes, manner) = written(&target, &wanted.text);
     let done = if target.now.is_some() {
         "replaced"

@@ -8,6 +8,7 @@ pub mod files_list;
 pub mod files_mkdir;
 pub mod files_move;
 pub mod files_read;
+pub mod files_save;
 pub mod files_search;
 pub mod files_send;
 pub mod files_stat;
@@ -26,9 +27,10 @@ pub mod text;
 mod world;
 
 use crate::calls::Order;
+use crate::intake::Intake;
 use crate::outputs::{Outputs, ROOT};
 use crate::places::NoPlace;
-use crate::policy::{AskedBy, Policy};
+use crate::policy::{AskedBy, Policy, Verdict};
 use crate::processes::Processes;
 use crate::sandbox::Fence;
 use crate::undo::{Changes, Deed, Plan, Undo};
@@ -65,6 +67,24 @@ pub struct Job {
 }
 
 impl Job {
+    /// Who has said yes to it: in the chat as the Worker tells, or at home.
+    pub fn asked(&self) -> AskedBy {
+        let chat = if self.order.asked {
+            AskedBy::Chat
+        } else {
+            AskedBy::Nobody
+        };
+        chat.max(self.said_yes())
+    }
+
+    /// Why a call that nobody was asked about does not run: by now the policy wants a yes to its tool.
+    fn unasked(&self) -> Option<String> {
+        match self.policy.tool(&self.order.tool.0) {
+            ask @ Verdict::Ask { .. } => ask.consent(self.asked()).err(),
+            Verdict::Allow { .. } | Verdict::Deny { .. } => None,
+        }
+    }
+
     /// Who has said yes to it beside the chat: a yes at home holds under the very policy that it was given under, and no other.
     pub fn said_yes(&self) -> AskedBy {
         if self.order.yes.as_ref() == Some(&self.policy.sha256) {
@@ -84,7 +104,10 @@ const LOOKING: &[&str] = &[
     "files.send",
 ];
 
-/// The tools that need a folder that may be changed.
+/// The tool that brings a file to this machine: it needs an [`Intake`] to run.
+pub const RECEIVING: &str = "files.save";
+
+/// The tools that need a folder that may be changed or added to.
 const CHANGING: &[&str] = &[
     "files.write",
     "files.edit",
@@ -145,8 +168,9 @@ pub fn offered(policy: &Policy, fence: &Fence) -> Vec<String> {
     if !policy.roots.is_empty() {
         names.extend(LOOKING);
     }
-    if policy.roots.iter().any(|root| root.access >= Access::Write) {
+    if policy.roots.iter().any(|root| root.access >= Access::Append) {
         names.extend(CHANGING);
+        names.push(RECEIVING);
     }
     let runs = !policy.roots.is_empty() && !policy.shown_commands().is_empty();
     if runs && fence.allows(policy.sandbox) {
@@ -161,7 +185,7 @@ pub async fn run(mut job: Job) -> Outcome {
     let arguments = job.order.arguments.clone();
     let tool = job.order.tool.0.as_str();
     let admitted = job.policy.admit_tool(tool, job.said_yes(), Instant::now());
-    if let Err(why) = admitted {
+    if let Some(why) = admitted.err().or(job.unasked()) {
         return Outcome::denied(why);
     }
     if names_output(&arguments) {
@@ -192,6 +216,24 @@ pub async fn run(mut job: Job) -> Outcome {
         },
         tool if CHANGING.contains(&tool) => changing(job).await,
         _ => processes(job, arguments).await,
+    }
+}
+
+/// Runs a call that brings a file to this machine, to its end.
+pub async fn receive(job: Job, intake: Intake) -> Outcome {
+    let admitted = job
+        .policy
+        .admit_tool(&job.order.tool.0, job.said_yes(), Instant::now());
+    if let Err(why) = admitted {
+        return Outcome::denied(why);
+    }
+    let arguments = job.order.arguments.clone();
+    if names_output(&arguments) {
+        return Outcome::denied(format!("what lies in {ROOT} can only be looked at"));
+    }
+    match parsed(arguments) {
+        Ok(wanted) => files_save::run(job, wanted, intake).await,
+        Err(outcome) => outcome,
     }
 }
 
@@ -506,7 +548,7 @@ mod tests {
             .into_iter()
             .map(|spec| spec.name.0)
             .collect();
-        let mut here: Vec<&str> = [LOOKING, CHANGING, RUNNING].concat();
+        let mut here: Vec<&str> = [LOOKING, CHANGING, RUNNING, &[RECEIVING]].concat();
         let mut told: Vec<&str> = told.iter().map(String::as_str).collect();
         here.sort_unstable();
         told.sort_unstable();

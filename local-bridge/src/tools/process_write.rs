@@ -1,7 +1,6 @@
 //! `process.write`: words for a program in the background. They can make it do anything that its fence lets it do, so they need the yes
 //! that its command needs.
 
-use crate::policy::AskedBy;
 use crate::tools::Job;
 use protocol::tools::ProcessWrite;
 
@@ -11,9 +10,9 @@ const MOST: usize = 64 * 1024;
 /// Writes them.
 pub async fn run(job: &Job, wanted: &ProcessWrite) -> Result<String, String> {
     let process = job.processes.find(&wanted.id)?;
-    // The policy may have changed since it was started. The Worker orders no such call without a yes in the chat.
-    let yes = AskedBy::Chat.max(job.said_yes());
-    job.policy.judge(&process.argv).verdict.consent(yes)?;
+    // The policy may have changed since it was started.
+    let verdict = job.policy.judge(&process.argv).verdict;
+    verdict.consent(job.asked())?;
     if wanted.text.len() > MOST {
         return Err(format!(
             "that is more than {MOST} bytes; write it piece by piece"

@@ -2,21 +2,21 @@
 
 use crate::calls::Order;
 use crate::places::{self, NoPlace, Place};
-use crate::policy::{AskedBy, Command as Rule, Policy, Sandbox};
+use crate::policy::{Command as Rule, Policy, Sandbox};
 use crate::processes::capture::Capture;
 use crate::processes::program::{Ending, Program, Reads, Scratch, exit};
 use crate::processes::{Process, Slot};
-use crate::sandbox::{NoFence, Start, Wanted};
+use crate::sandbox::{NoFence, Wanted};
 use crate::tools::Job;
 use crate::tools::files_send::{FromTool, Piece};
 use protocol::ToWorker;
 use protocol::call::Outcome;
 use protocol::tools::ShellRun;
+use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, MissedTickBehavior, interval_at};
 
@@ -239,8 +239,9 @@ fn start(job: &Job, wanted: &ShellRun, way: Way, name: &str) -> Result<Program, 
     if terminal && !(fenced && cfg!(target_os = "linux")) {
         return Err(NotRun::NoTerminal);
     }
-    let pinned = held.in_place_of(rule, fenced).map_err(NotRun::Denied)?;
-    let start = job.fence.command(
+    let between = fenced || job.fence.keeps();
+    let pinned = held.in_place_of(rule, between).map_err(NotRun::Denied)?;
+    let mut start = job.fence.command(
         sandbox,
         Wanted {
             rule: &pinned,
@@ -250,16 +251,12 @@ fn start(job: &Job, wanted: &ShellRun, way: Way, name: &str) -> Result<Program, 
             terminal,
         },
     )?;
-    let Start { command, seal } = start;
-    let mut command = Command::from(command);
+    let command = &mut start.command;
     command
         .args(&wanted.argv[1..])
         .current_dir(here)
         .env_clear()
-        .env("PATH", "/usr/bin:/bin")
-        .env("HOME", scratch.path())
-        .env("TMPDIR", scratch.path())
-        .env("LANG", "C.UTF-8");
+        .envs(environment(scratch.path()));
     if is_git(rule) {
         command.envs(git_variables());
     }
@@ -267,8 +264,18 @@ fn start(job: &Job, wanted: &ShellRun, way: Way, name: &str) -> Result<Program, 
         command.env("TERM", "xterm");
     }
     let capture = Capture::begin(job.processes.outputs(), name);
-    Program::start(command, seal, scratch, capture, way.reads).map_err(not_started)
+    Program::start(start, scratch, capture, way.reads).map_err(not_started)
     // `dir` and `held` are held until here: the child enters the one and becomes the other by their numbers.
+}
+
+/// All that a command finds in its environment, beside what is only git's or a terminal's.
+pub(crate) fn environment(scratch: &Path) -> [(&'static str, &OsStr); 4] {
+    [
+        ("PATH", OsStr::new("/usr/bin:/bin")),
+        ("HOME", scratch.as_os_str()),
+        ("TMPDIR", scratch.as_os_str()),
+        ("LANG", OsStr::new("C.UTF-8")),
+    ]
 }
 
 /// Whether a rule's program is git, by its own name or the one that it is called by.
@@ -299,10 +306,8 @@ fn git_variables() -> impl Iterator<Item = (String, String)> {
 
 /// The rule under which a command runs, once whoever must say yes has said it.
 fn admitted<'a>(job: &'a Job, argv: &[String]) -> Result<&'a Rule, NotRun> {
-    // The Worker orders no command without a yes in the chat.
-    let yes = AskedBy::Chat.max(job.said_yes());
     job.policy
-        .admit_command(argv, yes, Instant::now().into_std())
+        .admit_command(argv, job.asked(), Instant::now().into_std())
         .map_err(NotRun::Denied)
 }
 
@@ -425,6 +430,7 @@ mod tests {
                     attempt: 1,
                     tool: ToolName::new("shell.run"),
                     arguments: serde_json::Value::Null,
+                    asked: true,
                     yes: None,
                 },
                 policy: Arc::new(policy),

@@ -5,7 +5,9 @@ use crate::tools::figures::size;
 use crate::undo::{Identity, MAX_CHANGE};
 use cap_std::fs::{Dir, File, Metadata, MetadataExt, OpenOptions, OpenOptionsExt, Permissions};
 use protocol::key::{random_text, sha256_hex};
-use rustix::fs::{Mode, OFlags, RenameFlags, renameat_with};
+use protocol::session::Access;
+use rustix::fs::{AtFlags, Mode, OFlags, RenameFlags, linkat, renameat_with};
+use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::Path;
@@ -52,9 +54,9 @@ struct Stamp {
 }
 
 impl<'a> Target<'a> {
-    /// Looks at what lies at a place: an ordinary file that may be changed, or nothing.
+    /// Looks at what lies at a place: an ordinary file, or nothing, where something may be made.
     pub fn open(place: &'a Place<'a>) -> Result<Self, NoPlace> {
-        let above = place.above()?;
+        let above = place.above_new()?;
         let now = if above.missing.is_empty() {
             held(place, &above.dir, above.name)?
         } else {
@@ -63,9 +65,27 @@ impl<'a> Target<'a> {
         Ok(Self { place, above, now })
     }
 
+    /// Whether other bytes may be put there: what is there, if anything is, may be changed.
+    pub fn replaceable(&self) -> Result<(), NoPlace> {
+        self.now
+            .as_ref()
+            .map_or(Ok(()), |_| self.place.changeable())
+    }
+
     /// Puts other bytes there at one stroke. Never writes into what is there, so a link that slips in is replaced and not followed.
     /// The mode is that of what is there, else the one that is given, else the usual one.
     pub fn replace(
+        self,
+        bytes: &[u8],
+        mode: Option<u32>,
+        durability: Durability,
+    ) -> Result<(), NoPlace> {
+        self.replaceable()?;
+        self.put_back(bytes, mode, durability)
+    }
+
+    /// Replaces what is there even where a folder may only be added to. For undoing what was added there alone.
+    pub fn put_back(
         self,
         bytes: &[u8],
         mode: Option<u32>,
@@ -83,7 +103,7 @@ impl<'a> Target<'a> {
                 let half = Path::new(&half);
                 let placed = match now {
                     Some(_) => dir.rename(half, &dir, Path::new(name)),
-                    None => rename_new((&dir, half.as_os_str()), (&dir, name)),
+                    None => rename_into(place, (&dir, half.as_os_str()), (&dir, name)),
                 };
                 placed.map_err(|error| place.refusal(error))
             });
@@ -96,6 +116,26 @@ impl<'a> Target<'a> {
             sync(&dir).map_err(|error| place.refusal(error))?;
         }
         Ok(())
+    }
+
+    /// Writes bytes behind what is there, into the very file: whatever another program writes meanwhile, before or behind, stays.
+    pub fn extend(self, bytes: &[u8]) -> Result<(), NoPlace> {
+        let Self { place, above, now } = self;
+        let mut options = unfollowed();
+        options.read(false).append(true);
+        let failed = |error| place.refusal(error);
+        let file = above.dir.open_with(Path::new(above.name), &options);
+        let mut file = file.map_err(failed)?;
+        place.look(&file)?;
+        let metadata = file.metadata().map_err(failed)?;
+        if metadata.nlink() > 1 {
+            return Err(NoPlace::Linked(place.shown()));
+        }
+        if !metadata.is_file() || now.map(|held| held.stamp) != Some(Stamp::of(&metadata)) {
+            return Err(raced(place));
+        }
+        file.write_all(bytes).map_err(failed)?;
+        file.sync_all().map_err(failed)
     }
 
     /// Makes sure that what lies there is still what was looked at.
@@ -176,16 +216,39 @@ pub fn known(dir: &Dir, name: &OsStr, metadata: &Metadata) -> io::Result<Identit
 
 /// Gives something another name, where nothing may have that name yet.
 pub fn rename_new(from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> io::Result<()> {
-    match renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
-        Ok(()) => Ok(()),
+    match rename_exclusive(from, to) {
         // Network file systems do not all know how; there a moment passes between the look and the rename.
-        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::NOTSUP)
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP | Errno::PERM)
             if to.0.symlink_metadata(Path::new(to.1)).is_err() =>
         {
             from.0.rename(Path::new(from.1), to.0, Path::new(to.1))
         }
-        Err(error) => Err(error.into()),
+        renamed => Ok(renamed?),
     }
+}
+
+/// Gives something a new name at a place. In a folder that may only be added to, it is done without a moment in which something else
+/// could be replaced, or not at all.
+pub fn rename_into(place: &Place<'_>, from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> io::Result<()> {
+    if place.root.access >= Access::Write {
+        rename_new(from, to)
+    } else {
+        Ok(rename_exclusive(from, to)?)
+    }
+}
+
+/// Gives something another name at one stroke that fails where something has the name; a file by a second name that soon is its only
+/// one, where the file system knows no such rename.
+fn rename_exclusive(from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> rustix::io::Result<()> {
+    match renameat_with(from.0, from.1, to.0, to.1, RenameFlags::NOREPLACE) {
+        Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => link_over(from, to),
+        renamed => renamed,
+    }
+}
+
+fn link_over(from: (&Dir, &OsStr), to: (&Dir, &OsStr)) -> rustix::io::Result<()> {
+    linkat(from.0, from.1, to.0, to.1, AtFlags::empty())?;
+    rustix::fs::unlinkat(from.0, from.1, AtFlags::empty())
 }
 
 /// Waits until a folder's names are on the disk.
@@ -264,10 +327,14 @@ fn unchanged(
     if now.as_ref().map(Stamp::of) == before.map(|held| held.stamp) {
         return Ok(());
     }
-    Err(NoPlace::Refused(format!(
+    Err(raced(place))
+}
+
+fn raced(place: &Place<'_>) -> NoPlace {
+    NoPlace::Refused(format!(
         "'{}' was changed by another program at this moment; read it again and try again",
         place.shown()
-    )))
+    ))
 }
 
 fn half_name() -> io::Result<String> {
@@ -340,14 +407,54 @@ mod tests {
 
     #[test]
     fn a_new_name_takes_nobodys_place() {
-        let world = World::new();
-        world.put("a", "a");
-        world.put("b", "b");
-        let dir = &world.policy.roots[0].dir;
-        let taken = rename_new((dir, OsStr::new("a")), (dir, OsStr::new("b")));
-        assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
-        assert_eq!(world.tree(), [("a", "a"), ("b", "b")]);
-        rename_new((dir, OsStr::new("a")), (dir, OsStr::new("c"))).unwrap();
-        assert_eq!(world.tree(), [("b", "b"), ("c", "a")]);
+        type Way = fn((&Dir, &OsStr), (&Dir, &OsStr)) -> io::Result<()>;
+        let ways: [Way; 3] = [
+            rename_new,
+            |from, to| Ok(rename_exclusive(from, to)?),
+            |from, to| Ok(link_over(from, to)?),
+        ];
+        for way in ways {
+            let world = World::new();
+            world.put("a", "a");
+            world.put("b", "b");
+            let dir = &world.policy.roots[0].dir;
+            let taken = way((dir, OsStr::new("a")), (dir, OsStr::new("b")));
+            assert_eq!(taken.unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+            assert_eq!(world.tree(), [("a", "a"), ("b", "b")]);
+            way((dir, OsStr::new("a")), (dir, OsStr::new("c"))).unwrap();
+            assert_eq!(world.tree(), [("b", "b"), ("c", "a")]);
+        }
+    }
+
+    #[test]
+    fn what_comes_into_being_at_the_last_moment_is_not_replaced_where_things_are_only_added() {
+        let world = World::with(Access::Append);
+        let place = find(&world.policy.roots, "a").unwrap();
+        let late = Target::open(&place).unwrap();
+        assert!(late.now.is_none());
+        world.put("a", "theirs");
+        assert!(late.replace(b"ours", None, Durability::Synced).is_err());
+        let there = Target::open(&place).unwrap();
+        let refused = there.replace(b"ours", None, Durability::Synced);
+        assert!(matches!(refused, Err(NoPlace::AddOnly(_))), "{refused:?}");
+        assert_eq!(world.tree(), [("a", "theirs")]);
+    }
+
+    #[test]
+    fn what_is_added_lands_behind_what_is_there_and_in_no_other_file() {
+        let world = World::with(Access::Append);
+        world.put("a", "one\n");
+        let place = find(&world.policy.roots, "a").unwrap();
+        let target = Target::open(&place).unwrap();
+        target.extend(b"two\n").unwrap();
+        let target = Target::open(&place).unwrap();
+        fs::rename(world.path("a"), world.path("b")).unwrap();
+        world.put("a", "theirs\n");
+        assert!(target.extend(b"three\n").is_err());
+        let target = Target::open(&place).unwrap();
+        fs::remove_file(world.path("a")).unwrap();
+        fs::hard_link(world.path("b"), world.path("a")).unwrap();
+        assert!(matches!(target.extend(b"x"), Err(NoPlace::Linked(_))));
+        assert_eq!(world.tree(), [("a", "one\ntwo\n"), ("b", "one\ntwo\n")]);
     }
 }

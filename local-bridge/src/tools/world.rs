@@ -1,6 +1,6 @@
 //! A folder, a store and a trash for the tests of the tools that change files.
 
-use crate::places::Root;
+use crate::places::{Root, real_path};
 use crate::policy::Policy;
 use crate::tools::files_trash::{Layout, Trash};
 use crate::tools::{Hands, change};
@@ -66,8 +66,20 @@ impl World {
         }
         let root = Root::open("far", far.path(), Access::Write).unwrap();
         self.policy.roots.push(root);
-        self.trash = Trash::at(far.path().join("trash"), Layout::Freedesktop);
+        // As where one disk is there twice: only the rename tells.
+        let trash = Trash::at(far.path().join("trash"), Layout::Freedesktop);
+        self.trash = trash.on_disks(|_| Ok(1));
         Some((self, far))
+    }
+
+    /// Makes each folder named `stick` the topmost one of a disk.
+    pub(crate) fn with_stick(mut self) -> Self {
+        self.trash = self.trash.on_disks(|opened| {
+            let path = real_path(opened)?;
+            let mut names = path.components();
+            Ok(u64::from(names.any(|name| name.as_os_str() == "stick")))
+        });
+        self
     }
 
     /// Opens the root anew, as a bridge does that starts again.

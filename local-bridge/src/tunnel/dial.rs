@@ -1,19 +1,23 @@
 //! The dialling: where the Worker is, and what it says at the door.
 
+use super::wire::{Meter, Wire};
 use super::{Ended, Socket};
 use crate::pair::{BadAddress, endpoint};
 use protocol::MAX_TEXT_FRAME;
 use protocol::token;
 use serde::Deserialize;
+use std::io;
+use std::sync::Arc;
 use std::time::Duration;
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_tungstenite::connect_async_tls_with_config;
+use tokio_tungstenite::client_async_tls_with_config;
 use tokio_tungstenite::tungstenite::Error;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::http::HeaderValue;
 use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use url::Url;
+use url::{Host, Url};
 
 #[derive(Deserialize)]
 struct Refusal {
@@ -25,7 +29,7 @@ pub(super) async fn dial(
     address: Url,
     ticket: Result<String, token::Refused>,
     limit: Duration,
-) -> Result<Socket, Ended> {
+) -> Result<(Socket, Arc<Meter>), Ended> {
     let unreachable = |why: String| Ended::Unreachable(address.to_string(), why);
     let ticket = ticket.map_err(|error| unreachable(error.to_string()))?;
     let mut request = address.as_str().into_client_request()?;
@@ -37,9 +41,13 @@ pub(super) async fn dial(
         .write_buffer_size(0)
         .max_message_size(Some(MAX_TEXT_FRAME))
         .max_frame_size(Some(MAX_TEXT_FRAME));
-    let dialling = connect_async_tls_with_config(request, Some(config), true, None);
+    let dialling = async {
+        let (wire, meter) = Wire::new(connect(&address).await?);
+        let upgrade = client_async_tls_with_config(request, wire, Some(config), None);
+        Ok((upgrade.await?.0, meter))
+    };
     match timeout(limit, dialling).await {
-        Ok(Ok((socket, _))) => Ok(socket),
+        Ok(Ok(connected)) => Ok(connected),
         Ok(Err(Error::Http(response))) => {
             let said = said(response.body().as_deref());
             Err(match response.status().as_u16() {
@@ -51,6 +59,18 @@ pub(super) async fn dial(
         Ok(Err(error)) => Err(unreachable(error.to_string())),
         Err(_) => Err(unreachable("no answer".to_owned())),
     }
+}
+
+async fn connect(address: &Url) -> io::Result<TcpStream> {
+    let port = address.port_or_known_default().unwrap_or(443);
+    let stream = match address.host() {
+        Some(Host::Domain(name)) => TcpStream::connect((name, port)).await,
+        Some(Host::Ipv4(ip)) => TcpStream::connect((ip, port)).await,
+        Some(Host::Ipv6(ip)) => TcpStream::connect((ip, port)).await,
+        None => Err(io::Error::from(io::ErrorKind::AddrNotAvailable)),
+    }?;
+    stream.set_nodelay(true)?; // a result waits for nothing
+    Ok(stream)
 }
 
 /// The Worker's own sentence, if it sent one.

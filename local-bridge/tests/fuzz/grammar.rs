@@ -93,6 +93,7 @@ pub(crate) const PIECES: &[&str] = &[
     "\\",
     "1",
     "\"read\"\n",
+    "\"append\"\n",
     "\"/tmp\"\n",
     "\"/usr/share\"\n",
 ];
@@ -125,6 +126,7 @@ fn likely(dice: &mut Dice) -> String {
             "options = [\"-o\", \"--x\"]",
             "rate = \"3/hour\"",
             "network = true",
+            "exact = true",
         ] {
             if dice.below(3) == 0 {
                 lines.push(line);

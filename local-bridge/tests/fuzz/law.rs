@@ -179,6 +179,7 @@ fn rule(then: Then, argv: Vec<String>, line: usize) -> Command {
         then,
         grade: Grade::Execute,
         network: false,
+        exact: false,
         options: Vec::new(),
         rate: None,
         line,
@@ -204,9 +205,15 @@ pub fn judged(
     let begins = |then: Then| {
         let rules = policy.commands.iter().filter(move |rule| rule.then == then);
         rules
+            .filter(|rule| !rule.exact || rule.argv.len() == argv.len())
             .map(|rule| &rule.argv)
             .any(|run| run.len() <= argv.len() && run.iter().zip(argv).all(|(a, b)| a == b))
     };
+    // Its owner has allowed these very words: that wins over a rule that asks.
+    let exactly = policy
+        .commands
+        .iter()
+        .any(|rule| rule.then == Then::Allow && rule.exact && rule.argv == argv);
     // What denies or asks is about a program, whichever of its names it is called by.
     let programs: Vec<&PathBuf> = policy
         .commands
@@ -217,7 +224,8 @@ pub fn judged(
     let about = |then: Then, fits: &dyn Fn(&Command) -> bool| {
         let mut rules = policy.commands.iter().filter(|rule| rule.then == then);
         rules.any(|rule| {
-            let same = !rule.program.as_os_str().is_empty() && programs.contains(&&rule.program);
+            let same = rule.argv.first() == argv.first()
+                || (!rule.program.as_os_str().is_empty() && programs.contains(&&rule.program));
             same && fits(rule)
         })
     };
@@ -244,7 +252,10 @@ pub fn judged(
     match &told {
         Verdict::Allow { by } => {
             hold(allows, &wrong("no rule allows it"))?;
-            hold(!asks && !denies, &wrong("a harsher rule is about it"))?;
+            hold(
+                (!asks || exactly) && !denies,
+                &wrong("a harsher rule is about it"),
+            )?;
             let mut rules = policy.commands.iter().filter(|rule| rule.line == by.line);
             hold(
                 rules.any(|rule| rule.then == Then::Allow && argv.starts_with(&rule.argv)),

@@ -1,7 +1,8 @@
 //! What the owner's own commands write: exactly what they show, and never more than was asked for.
 
 use crate::world::{World, short, words};
-use local_bridge::policy::{NoChange, Policy, propose};
+use local_bridge::policy::{NoChange, Policy, Proposal, propose, propose_rule};
+use protocol::warrant::Wish;
 use std::fs;
 use std::process::{Command, Output, Stdio};
 
@@ -101,6 +102,126 @@ fn nothing_is_proposed_that_would_widen_a_rule_or_allow_everything() {
         propose(&world.home, &words(&["ls", "-l", "x"])),
         Err(NoChange::Decided(_))
     ));
+}
+
+fn wish(world: &World, argv: &[&str], exact: bool) -> Result<Proposal, NoChange> {
+    let allow = words(argv);
+    propose_rule(&world.home, &Wish { allow, exact })
+}
+
+#[test]
+fn a_rule_that_asks_comes_to_allow_by_one_word_or_one_line() {
+    let world = World::new();
+    for (before, after) in [
+        (
+            "[[command]]\nthen = \"ask\" # for now\nrun = [\"cat\"]\n[tools]\n",
+            "[[command]]\nthen = \"allow\" # for now\nrun = [\"cat\"]\n[tools]\n",
+        ),
+        (
+            "[[command]]\nrun = [\n  \"cat\",\n]\nthen = \"ask\"\n\n[[command]]\nrun = [\"ls\"]\nthen = \"ask\"\n",
+            "[[command]]\nrun = [\n  \"cat\",\n]\nthen = \"allow\"\n\n[[command]]\nrun = [\"ls\"]\nthen = \"ask\"\n",
+        ),
+        (
+            "[[command]]\nargv = [\"cat\"]\n\n[[command]]\nrun = [\"ls\"]\nthen = \"ask\"\n",
+            "[[command]]\nthen = \"allow\"\nargv = [\"cat\"]\n\n[[command]]\nrun = [\"ls\"]\nthen = \"ask\"\n",
+        ),
+    ] {
+        world.write(before);
+        let proposal = wish(&world, &["cat"], false).unwrap();
+        assert_eq!(text(&world), before);
+        let policy = proposal.write(&world.home).unwrap();
+        assert_eq!(text(&world), after);
+        let verdict = |argv: &[&str]| short(&policy.judge(&words(argv)).verdict);
+        assert!(verdict(&["cat", "a"]).starts_with("allow"));
+        assert!(!verdict(&["ls"]).starts_with("allow"));
+    }
+    // What is not clear, is narrower than the rule, or is dangerous, is left to the owner's hand.
+    for (before, argv) in [
+        ("command = [{ run = [\"cat\"] }]\n", &["cat"][..]),
+        (
+            "[[command]]\nrun = [\"cat\"]\nmatch = [\n[\"cat\"]\n]\nthen = \"ask\"\n",
+            &["cat"],
+        ),
+        ("[[command]]\nrun = [\"cat\"]\nthen = 'ask'\n", &["cat"]),
+        (
+            "[[command]]\nrun = [\"cat\"]\nthen = \"ask\"\n",
+            &["cat", "a"],
+        ),
+        (
+            "[[command]]\nrun = [\"cat\"]\nthen = \"ask\"\n[[command]]\nrun = [\"cat\"]\n",
+            &["cat"],
+        ),
+        (
+            "[[command]]\nrun = [\"cat\"]\nthen = \"ask\"\ngrade = \"dangerous\"\n",
+            &["cat"],
+        ),
+        ("[[command]]\nrun = [\"cat\"]\nthen = \"deny\"\n", &["cat"]),
+    ] {
+        world.write(before);
+        let proposed = wish(&world, argv, false);
+        assert!(
+            matches!(proposed, Err(NoChange::ByHand(_))),
+            "{before}: {proposed:?}"
+        );
+        assert_eq!(text(&world), before);
+    }
+}
+
+#[test]
+fn exactly_these_words_are_allowed_beside_a_rule_that_asks_and_no_word_more() {
+    let world = World::new();
+    world.write(BEFORE);
+    let proposal = wish(&world, &["cat", "a"], true).unwrap();
+    assert!(
+        proposal
+            .diff()
+            .ends_with("+run = [\"cat\", \"a\"]\n+then = \"allow\"\n+exact = true")
+    );
+    let policy = proposal.write(&world.home).unwrap();
+    let verdict = |argv: &[&str]| short(&policy.judge(&words(argv)).verdict);
+    assert!(
+        verdict(&["cat", "a"]).starts_with("allow"),
+        "{}",
+        verdict(&["cat", "a"])
+    );
+    for more in [
+        &["cat"][..],
+        &["cat", "a", "b"],
+        &["cat", "a", "-n"],
+        &["cat", "b"],
+    ] {
+        assert!(verdict(more).starts_with("ask"), "{more:?}");
+    }
+    assert!(matches!(
+        wish(&world, &["cat", "a"], true),
+        Err(NoChange::Decided(_))
+    ));
+    let written = Policy::parse(&policy.written(), world.home.path()).unwrap();
+    assert!(written.commands.iter().any(|rule| rule.exact));
+    // Neither a rule that denies nor a dangerous one is got round by it, and it narrows nothing but an allowance.
+    for harsher in ["then = \"deny\"", "then = \"ask\"\ngrade = \"dangerous\""] {
+        let rule = format!("[[command]]\nrun = [\"cat\"]\n{harsher}\n");
+        world.write(&rule);
+        assert!(matches!(
+            wish(&world, &["cat", "a"], true),
+            Err(NoChange::ByHand(_))
+        ));
+        world.write(&format!(
+            "{rule}[[command]]\nrun = [\"cat\", \"a\"]\nthen = \"allow\"\nexact = true\n"
+        ));
+        let policy = Policy::read(&world.home).unwrap();
+        assert!(!short(&policy.judge(&words(&["cat", "a"])).verdict).starts_with("allow"));
+    }
+    for then in ["ask", "deny"] {
+        world.write(&format!(
+            "[[command]]\nrun = [\"cat\"]\nthen = \"{then}\"\nexact = true\n"
+        ));
+        let refused = Policy::read(&world.home).unwrap_err().to_string();
+        assert!(
+            refused.contains("exact = true can only stand beside"),
+            "{refused}"
+        );
+    }
 }
 
 #[test]

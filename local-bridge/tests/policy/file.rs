@@ -1,7 +1,7 @@
 //! The file: what may stand in it, what is wrong with it and where, and how its rules stand to each other.
 
 use crate::world::{World, short, words};
-use local_bridge::policy::{self, AskedBy, Law, Policy, Sandbox, Unfit, explain};
+use local_bridge::policy::{self, AskedBy, Law, Policy, Sandbox, Then, Unfit, explain};
 use protocol::session::Access;
 use protocol::tools::Grade;
 use std::fs;
@@ -82,6 +82,24 @@ fn a_policy_that_others_can_change_is_refused() {
         fs::set_permissions(world.home.policy(), fs::Permissions::from_mode(mode)).unwrap();
         let read = Policy::read(&world.home);
         assert_eq!(read.is_ok(), accepted, "{mode:o}");
+    }
+}
+
+#[test]
+fn a_policy_whose_folder_anyone_can_exchange_is_refused() {
+    let world = World::new();
+    let shared = PathBuf::from(world.path("shared"));
+    let own = shared.join("own");
+    fs::create_dir_all(&own).unwrap();
+    fs::write(own.join("policy.toml"), "").unwrap();
+    for private in [&own, &own.join("policy.toml")] {
+        fs::set_permissions(private, fs::Permissions::from_mode(0o700)).unwrap();
+    }
+    symlink(own.join("policy.toml"), world.home.policy()).unwrap();
+    for (mode, accepted) in [(0o755, true), (0o777, false), (0o1777, true)] {
+        fs::set_permissions(&shared, fs::Permissions::from_mode(mode)).unwrap();
+        let read = Policy::read(&world.home);
+        assert_eq!(read.is_ok(), accepted, "{mode:o}: {read:?}");
     }
 }
 
@@ -168,11 +186,6 @@ fn what_is_unknown_or_doubled_is_refused_with_its_line() {
             "[[command]]\nrun = [\"ls\"]\noptions = [\"--\"]\n",
             "line 3",
             "'--' is no option",
-        ),
-        (
-            "[[command]]\nrun = [\"ls\"]\nnetwork = true\n",
-            "line 3",
-            "no network",
         ),
         (
             "[[command]]\nrun = [\"ls\"]\nthen = \"allow\"\ngrade = \"dangerous\"\n",
@@ -314,6 +327,76 @@ fn a_rule_asks_unless_it_says_otherwise_and_the_old_name_of_run_is_understood() 
     assert_eq!(judged(&policy, &["/bin/ls", "-l"]), "deny");
     assert_eq!(policy.shown_commands(), [words(&["ls", "-l"])]);
     assert_eq!(policy.asking_commands(), [words(&["ls", "-l"])]);
+}
+
+#[test]
+fn a_folder_is_not_opened_for_more_by_the_name_of_one_around_it() {
+    let world = World::new();
+    fs::create_dir(world.path("docs/archive")).unwrap();
+    let root = |name: &str, path: &str, access: &str| {
+        let path = world.path(path);
+        format!("[[root]]\nname = \"{name}\"\npath = \"{path}\"\naccess = \"{access}\"\n")
+    };
+    let all = ["read", "append", "write"];
+    for (outer, around) in all.iter().enumerate() {
+        for (inner, within) in all.iter().enumerate() {
+            for (path, accepted) in [
+                ("docs/archive", inner >= outer),
+                ("docs", inner == outer),
+                ("bin", true),
+            ] {
+                let roots = [root("docs", "docs", around), root("archive", path, within)];
+                for text in [roots.concat(), [&*roots[1], &*roots[0]].concat()] {
+                    assert_eq!(world.parse(&text).is_ok(), accepted, "{text}");
+                }
+            }
+        }
+    }
+    let text = root("docs", "docs", "write") + &root("archive", "docs/archive", "append");
+    assert_eq!(
+        world.refusal(&text),
+        "policy.toml line 6: the folder 'archive' (read and add) lies in the folder 'docs' (read and write), \
+         by whose name it could be changed; open both for the same, or one of them elsewhere"
+    );
+}
+
+#[test]
+fn a_rule_that_denies_a_plain_name_is_about_every_program_of_that_name() {
+    let world = World::new();
+    let elsewhere = world.path("docs/tool");
+    fs::copy(world.program("other", "a program"), &elsewhere).unwrap();
+    let policy = world.policy(&format!(
+        "[[command]]\nrun = [{elsewhere:?}]\nthen = \"allow\"\n[[command]]\nrun = [\"tool\", \"wipe\"]\nthen = \"deny\"\n"
+    ));
+    assert_eq!(judged(&policy, &[&elsewhere, "show"]), "allow 2");
+    assert_eq!(judged(&policy, &[&elsewhere, "wipe"]), "deny 5");
+    assert_eq!(judged(&policy, &[&elsewhere, "-v", "wipe"]), "deny 5");
+}
+
+#[test]
+fn an_example_is_about_its_own_rule_and_all_that_this_reaches() {
+    let world = World::new();
+    world.program("git", "a program");
+    let deny = "[[command]]\nrun = [\"git\", \"push\"]\nthen = \"deny\"\n";
+    world.policy(&format!(
+        "{deny}match = [[\"git\", \"push\", \"-f\"], [\"git\", \"-C\", \"x\", \"push\"]]\nnot_match = [[\"git\", \"log\"]]\n"
+    ));
+    let refusal = world.refusal(&format!(
+        "{deny}not_match = [[\"git\", \"log\", \"push\"]]\n"
+    ));
+    assert!(refusal.contains("is 'deny' all the same"), "{refusal}");
+    let refusal = world.refusal(&format!("{deny}match = [[\"git\", \"log\"]]\n"));
+    assert!(
+        refusal.contains("not all of its words are there"),
+        "{refusal}"
+    );
+    // Another rule's word is not this one's.
+    let both = "[[command]]\nrun = [\"git\", \"log\"]\nthen = \"allow\"\n[[command]]\nrun = [\"git\", \"log\", \"-1\"]\nthen = \"allow\"\nexact = true\n";
+    world.policy(&format!("{both}match = [[\"git\", \"log\", \"-1\"]]\n"));
+    let refusal = world.refusal(&format!(
+        "{both}match = [[\"git\", \"log\", \"-1\", \"x\"]]\n"
+    ));
+    assert!(refusal.contains("it begins otherwise"), "{refusal}");
 }
 
 #[test]
@@ -462,7 +545,7 @@ fn explaining_names_the_rule_the_reason_and_the_change() {
         ),
         (
             &["files.write"],
-            "denied: files.write\nwhy:    no folder is open in which files.write may work\nchange: a [[root]] with name, path and access (\"write\" for what changes files)",
+            "denied: files.write\nwhy:    no folder is open in which files.write may work\nchange: a [[root]] with name, path and access (\"write\" for what changes files, \"append\" for what only adds)",
         ),
     ] {
         assert_eq!(explain(&policy, &words(argv)), told, "{argv:?}");
@@ -512,4 +595,31 @@ fn a_rate_outlives_a_change_of_the_file() {
     assert!(run(&law.current()));
     world.write(&format!("# changed\n{text}"));
     assert!(!run(&law.current()));
+}
+
+#[test]
+fn a_rule_that_grants_the_network_is_outward_at_the_least_and_says_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let graded = |more: &str| {
+        let text = format!("[[command]]\nrun = [\"ls\"]\nnetwork = true\n{more}");
+        let policy = Policy::parse(&text, folder.path()).unwrap();
+        let rule = &policy.commands[0];
+        let told = explain(&policy, &["ls".to_owned()]);
+        assert!(policy.details().contains("reaches the network"));
+        assert!(told.contains("network: TCP and UDP that go out"), "{told}");
+        (rule.network, rule.then, rule.grade)
+    };
+    assert_eq!(graded(""), (true, Then::Ask, Grade::Outward));
+    assert_eq!(
+        graded("grade = \"read\"\n"),
+        (true, Then::Ask, Grade::Outward)
+    );
+    assert_eq!(
+        graded("grade = \"dangerous\"\n"),
+        (true, Then::Ask, Grade::Dangerous)
+    );
+    assert_eq!(
+        graded("then = \"allow\"\n"),
+        (true, Then::Allow, Grade::Outward)
+    );
 }

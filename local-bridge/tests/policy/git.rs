@@ -65,6 +65,7 @@ impl World {
         let home = Home::open(&self.path("home")).unwrap();
         let outcome = tools::run(Job {
             order: Order {
+                asked: true,
                 yes: None,
                 call: CallId("c1".into()),
                 attempt: 1,

@@ -6,6 +6,7 @@ mod echo;
 mod faults;
 mod frames;
 mod process;
+mod rathole;
 mod report;
 mod script;
 mod tap;
@@ -15,9 +16,13 @@ use crate::kit::World;
 use crate::kit::bridge::{Machine, binary};
 use crate::kit::console::Console;
 use crate::kit::person::Person;
-use echo::{Bare, loopback, rate};
+use crate::kit::runtime::Runtime;
+use echo::{Bare, Trips, rate};
 use frames::What;
 use process::Looked;
+use protocol::key::sha256_hex;
+use protocol::tools::given_id;
+use rathole::Rathole;
 use report::{Goal, Report};
 use script::{Told, Wish};
 use std::fs::{self, File};
@@ -35,6 +40,9 @@ const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A file: nearly what Telegram takes from a bot.
 const FILE: u64 = 45 * 1024 * 1024;
+
+/// What a round trip of Noise through another tunnel is measured with: a short message.
+const SHORT: usize = 128;
 
 /// How many calls a turn of looking makes; a turn has forty steps.
 const CALLS: usize = 30;
@@ -73,6 +81,8 @@ struct Stage<'w> {
     home: Machine,
     /// The wire to the bare Worker.
     bare: Arc<Tap>,
+    /// Another tunnel, where it is installed.
+    rathole: Option<Rathole>,
     turns: usize,
     size: Size,
     report: Report,
@@ -84,7 +94,8 @@ pub(crate) async fn run(figures: &mut Figures, quick: bool) {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runtime/echo.mjs");
     let world = World::start_as("openai/gpt-test", &[], &[], Some(&beside)).await;
     let told = Told::default();
-    world.openai.thinks(script::mind(told.clone()));
+    let given = given_id(&sha256_hex(&noise()));
+    world.openai.thinks(script::mind(told.clone(), given));
     let ada = world.owner().await;
     let tap = Tap::before(&world.runtime.url).await;
     let home = world.machine_at(&ada, "home", &tap.url).await;
@@ -95,6 +106,7 @@ pub(crate) async fn run(figures: &mut Figures, quick: bool) {
         tap,
         home,
         bare: Arc::new(Tap::before(&world.runtime.url).await),
+        rathole: Rathole::start(world.folder()).await,
         turns: 0,
         size,
         report: Report::new(),
@@ -117,13 +129,17 @@ fn furnish(home: &Machine) {
     for n in 0..CALLS {
         fs::write(small.join(format!("{n}.txt")), "small\n").expect("the playground is ours");
     }
+    fs::write(home.playground.join("large-0.bin"), noise()).expect("the playground is ours");
+}
+
+/// A file's bytes, the same each time.
+fn noise() -> Vec<u8> {
     let mut number = 1_u32;
     let noise = (0..FILE).map(|_| {
         number = number.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         number.to_be_bytes()[0]
     });
-    let noise: Vec<u8> = noise.collect();
-    fs::write(home.playground.join("large-0.bin"), noise).expect("the playground is ours");
+    noise.collect()
 }
 
 impl Size {
@@ -152,6 +168,35 @@ impl Size {
             }
         }
     }
+}
+
+/// What is told of a tunnel that is not there to compare with.
+const NO_RATHOLE: &str =
+    "not installed: `--with-rathole` builds it into .tools/, or `RATHOLE` names one";
+
+/// What was measured in turns, a median each.
+#[derive(Debug, Default)]
+struct Rounds {
+    echoes: Vec<f64>,
+    again: Vec<f64>,
+    results: Vec<f64>,
+    ends: Vec<f64>,
+    computed: Vec<f64>,
+    disks: Vec<f64>,
+    loops: Vec<f64>,
+    ratholes: Vec<f64>,
+}
+
+/// Files, in MB a second each.
+#[derive(Debug, Default)]
+struct Rates {
+    sends: Vec<f64>,
+    travels: Vec<f64>,
+    saves: Vec<f64>,
+    echoes: Vec<f64>,
+    takes: Vec<f64>,
+    loops: Vec<f64>,
+    ratholes: Vec<f64>,
 }
 
 impl Stage<'_> {
@@ -209,39 +254,68 @@ impl Stage<'_> {
         let (mut bare, _) = Bare::open(&self.bare, "echo").await;
         bare.round_trips(self.size.trips, MESSAGE).await; // the first are slower on both sides
         self.looks().await;
-        let (mut results, mut ends, mut echoes, mut loops) = (vec![], vec![], vec![], vec![]);
-        let (mut disks, mut computed) = (vec![], vec![]);
+        let mut rounds = Rounds::default();
         for _ in 0..self.size.rounds {
+            let mut trips = bare.round_trips(self.size.trips, MESSAGE).await;
+            rounds.echoes.push(median(&mut trips));
             let before = self.bridges_time();
             let (result, end) = self.looks().await;
             let used = self.bridges_time().zip(before);
-            computed.extend(used.map(|(after, before)| a_call(after.saturating_sub(before))));
-            results.push(result);
-            ends.push(end);
-            disks.push(durable_write(self.world.folder()));
+            let used = used.map(|(after, before)| a_call(after.saturating_sub(before)));
+            rounds.computed.extend(used);
+            rounds.results.push(result);
+            rounds.ends.push(end);
+            rounds.disks.push(durable_write(self.world.folder()));
+            let alone = Trips::alone(self.size.trips, SHORT, 0).await;
+            rounds.loops.push(alone.round);
+            if let Some(rathole) = &self.rathole {
+                let trips = rathole.trips(self.size.trips, SHORT, 0).await;
+                rounds.ratholes.push(trips.round);
+            }
             let mut trips = bare.round_trips(self.size.trips, MESSAGE).await;
-            echoes.push(median(&mut trips));
-            loops.push(loopback(self.size.trips, MESSAGE, 0).await.0);
+            rounds.again.push(median(&mut trips));
         }
-        let echo = median(&mut echoes);
-        let (result, end) = (median(&mut results), median(&mut ends));
-        let note = format!(
-            "{result:.2} ms from order to result (files.stat), {:.2} ms of it on a core; bare echo {echo:.3} ms, loopback {:.3} ms, one durable write {:.2} ms",
-            median(&mut computed),
-            median(&mut loops),
-            median(&mut disks)
-        );
-        let goal = Goal::AtMost(1.5);
+        self.tell_rounds(rounds);
+    }
+
+    fn tell_rounds(&mut self, mut rounds: Rounds) {
+        let again = median(&mut rounds.again) / median(&mut rounds.echoes);
+        rounds.echoes.append(&mut rounds.again);
+        let echo = median(&mut rounds.echoes);
+        let (result, end) = (median(&mut rounds.results), median(&mut rounds.ends));
+        let (disk, alone) = (median(&mut rounds.disks), median(&mut rounds.loops));
+        let computed = Some(median(&mut rounds.computed)).filter(|time| time.is_finite());
+        let report = &mut self.report;
+        let what = "the echo, to itself a moment later";
+        let goal = Goal::Between(0.8, 1.25);
+        report.put("echo_aa_ratio", what, Some(again), "×", goal, "");
+        let note = format!("loopback alone {alone:.3} ms");
+        let what = "a bare echo";
+        report.put("echo_rtt_ms", what, Some(echo), "ms", Goal::None, &note);
+        let note = "a signed order, what it does noted durably, a signed result (files.stat)";
         let (what, ratio) = ("an empty call, to bare echo", Some(result / echo));
-        self.report
-            .put("call_rtt_ratio_to_echo", what, ratio, "×", goal, &note);
+        let goal = Goal::AtMost(1.5);
+        report.put("call_rtt_ratio_to_echo", what, ratio, "×", goal, note);
+        let what = "an empty call";
+        report.put("call_rtt_ms", what, Some(result), "ms", Goal::None, "");
+        let what = "of it, the bridge on a core";
+        report.put("call_cpu_ms", what, computed, "ms", Goal::None, "");
+        let note =
+            "what a call that reads waits for twice, and one that changes something three times";
+        let what = "of it, twice: one durable write";
+        report.put("durable_write_ms", what, Some(disk), "ms", Goal::None, note);
         let note = format!("{end:.2} ms; with the Worker's check of the receipt and its rows");
         let (what, ratio) = ("the same until acknowledged", Some(end / echo));
         let name = "call_acknowledged_ratio_to_echo";
-        self.report.put(name, what, ratio, "×", Goal::None, &note);
-        let what = "an empty call";
+        report.put(name, what, ratio, "×", Goal::None, &note);
+        let rathole = median(&mut rounds.ratholes);
+        let note = self.rathole.as_ref().map_or(NO_RATHOLE.to_owned(), |it| {
+            format!("{}, {SHORT} bytes over TCP, no calls", it.version)
+        });
+        let what = "rathole with Noise, round trip";
+        let name = "rathole_rtt_ms";
         self.report
-            .put("call_rtt_ms", what, Some(result), "ms", Goal::None, "");
+            .put(name, what, Some(rathole), "ms", Goal::None, &note);
     }
 
     /// A turn of empty calls, one after another: the medians from order to result, and from order to acknowledgement.
@@ -334,6 +408,11 @@ impl Stage<'_> {
         let name = "idle_kb_per_day";
         self.report
             .put(name, what, a_day(idle.bytes), "kB", goal, &note);
+        let what = "a ping through a proven session";
+        let note = "answered by the runtime, which wakes nobody";
+        let name = "ping_rtt_ms";
+        self.report
+            .put(name, what, Some(idle.ping), "ms", Goal::None, note);
         let below = a_day(idle.bytes + idle.pings * BELOW);
         let note = "calculated, not measured: with the headers of IPv4, TCP and TLS 1.3";
         let what = "the same on a wire";
@@ -349,46 +428,63 @@ impl Stage<'_> {
         let link = self.world.sign_in_link(&self.ada).await;
         let mut page = Console::sign_in(&self.world.runtime.url, &link).await;
         self.memory(&mut page).await;
-        let (mut sends, mut travels, mut echoes, mut takes, mut loops) =
-            (vec![], vec![], vec![], vec![], vec![]);
+        page.gives("large.bin", noise()).await;
+        let mut rates = Rates::default();
         let (mut echo, _) = Bare::open(&self.bare, "echo").await;
         let (mut take, _) = Bare::open(&self.bare, "take").await;
-        for _ in 0..self.size.rounds {
+        for number in 0..self.size.rounds {
             let (send, travel) = self.sends(&mut page).await;
-            sends.push(send);
-            travels.push(travel);
-            echoes.push(echo.megabytes_a_second(FILE).await);
-            takes.push(take.megabytes_a_second(FILE).await);
-            loops.push(loopback(0, 1, FILE).await.1);
+            rates.sends.push(send);
+            rates.travels.push(travel);
+            rates.echoes.push(echo.megabytes_a_second(FILE).await);
+            rates.saves.push(self.saves(&mut page, number).await);
+            rates.takes.push(take.megabytes_a_second(FILE).await);
+            rates.loops.push(Trips::alone(1, 1, FILE).await.rate);
+            if let Some(rathole) = &self.rathole {
+                rates.ratholes.push(rathole.trips(1, 1, FILE).await.rate);
+            }
         }
         let resident = self.home.process().map(Looked::at);
         let resident = resident.and_then(|bridge| bridge.resident_mb());
-        let (send, echo) = (median(&mut sends), median(&mut echoes));
-        let note = format!(
-            "{}; bare echo {echo:.0} MB/s, bare Worker that only takes {:.0} MB/s, loopback {:.0} MB/s; {:.0} MB/s until the result, before its hash is verified",
-            spread(&mut sends, "MB/s"),
-            median(&mut takes),
-            median(&mut loops),
-            median(&mut travels)
-        );
-        let what = "a file from home, hash verified";
-        let goal = Goal::AtLeast(150.0_f64.min(0.8 * echo));
-        self.report
-            .put("send_mb_s", what, Some(send), "MB/s", goal, &note);
-        let (what, ratio) = ("the same, to bare echo", Some(send / echo));
-        self.report
-            .put("send_ratio_to_echo", what, ratio, "×", Goal::None, "");
-        let note = "there is no path by which files travel to a machine";
-        for (name, unit) in [("read_mb_s", "MB/s"), ("read_ratio_to_echo", "×")] {
-            self.report
-                .put(name, "a file to home", None, unit, Goal::None, note);
-        }
+        self.tell_rates(rates);
         let gone = megabytes(FILE * self.size.files);
         let note = format!("after {gone:.0} MB");
         let goal = Goal::AtMost(12.0);
         let what = "memory after 1 GB";
         self.report
             .put("rss_after_1gb_mb", what, resident, "MB", goal, &note);
+    }
+
+    fn tell_rates(&mut self, mut rates: Rates) {
+        let (send, echo) = (median(&mut rates.sends), median(&mut rates.echoes));
+        let save = median(&mut rates.saves);
+        let note = format!(
+            "{}; bare echo {echo:.0} MB/s, bare Worker that only takes {:.0} MB/s, loopback {:.0} MB/s; {:.0} MB/s until the result, before it is acknowledged",
+            spread(&mut rates.sends, "MB/s"),
+            median(&mut rates.takes),
+            median(&mut rates.loops),
+            median(&mut rates.travels)
+        );
+        let goal = Goal::AtLeast(150.0_f64.min(0.8 * echo));
+        let report = &mut self.report;
+        let what = "a file from home, hash verified";
+        report.put("send_mb_s", what, Some(send), "MB/s", goal, &note);
+        let (what, ratio) = ("the same, to bare echo", Some(send / echo));
+        report.put("send_ratio_to_echo", what, ratio, "×", Goal::None, "");
+        let note = format!(
+            "{}, until it lies there durably",
+            spread(&mut rates.saves, "MB/s")
+        );
+        let what = "a file to home, hash verified";
+        report.put("read_mb_s", what, Some(save), "MB/s", goal, &note);
+        let (what, ratio) = ("the same, to bare echo", Some(save / echo));
+        report.put("read_ratio_to_echo", what, ratio, "×", Goal::None, "");
+        let rathole = Some(median(&mut rates.ratholes));
+        let note = "there and back, nothing stored, nothing hashed";
+        let note = self.rathole.as_ref().map_or(NO_RATHOLE, |_| note);
+        let what = "rathole with Noise";
+        self.report
+            .put("rathole_mb_s", what, rathole, "MB/s", Goal::None, note);
     }
 
     /// How workerd grows, and what both programs compute, while only files pass.
@@ -403,23 +499,55 @@ impl Stage<'_> {
         }
         let growth = peak.ends().await.zip(before).map(|(peak, old)| peak - old);
         let kept = resident().zip(before).map(|(now, old)| now - old);
+        let ended = (self.bridges_time(), on_core(workerd.as_ref()));
+        let bare = self.bare_growth(FILE * files).await;
         let used = |after: Option<Duration>, before: Option<Duration>| {
             let used = after.zip(before);
             let used = used.map(|(after, before)| after.saturating_sub(before));
             used.map_or(f64::NAN, millis) / megabytes(FILE * files)
         };
         let note = format!(
-            "from {:.0} MB, the most in {:.0} MB of files; {:.0} MB at their end; on a core for a MB: the bridge {:.1} ms, workerd {:.1} ms",
+            "from {:.0} MB, the most in {:.0} MB of files; {:.0} MB at their end; a bare Worker that only takes them: {:.0} MB; on a core for a MB: the bridge {:.1} ms, workerd {:.1} ms",
             before.unwrap_or(f64::NAN),
             megabytes(FILE * files),
             kept.unwrap_or(f64::NAN),
-            used(self.bridges_time(), begun.0),
-            used(on_core(workerd.as_ref()), begun.1),
+            bare.unwrap_or(f64::NAN),
+            used(ended.0, begun.0),
+            used(ended.1, begun.1),
         );
         let goal = Goal::AtMost(32.0);
         let what = "workerd's growth";
         self.report
             .put("workerd_growth_mb", what, growth, "MB", goal, &note);
+    }
+
+    /// How a workerd grows in which a bare Worker only takes as many bytes: what no Worker can avoid.
+    async fn bare_growth(&self, bytes: u64) -> Option<f64> {
+        let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/runtime/echo.mjs");
+        let folder = self.world.folder().join("bare");
+        let runtime = Runtime::start(&folder, serde_json::Map::new(), Some(&beside)).await;
+        let tap = Arc::new(Tap::before(&runtime.url).await);
+        let (mut take, _) = Bare::open(&tap, "take").await;
+        let workerd = Looked::below(std::process::id(), "workerd");
+        let before = workerd.as_ref().and_then(Looked::resident_mb);
+        let peak = Peak::watch(workerd);
+        take.megabytes_a_second(bytes).await;
+        peak.ends().await.zip(before).map(|(peak, old)| peak - old)
+    }
+
+    /// Has a file saved that the person has given; MB/s from its announcement to the result, when it lies there by its hash.
+    async fn saves(&mut self, page: &mut Console, number: usize) -> f64 {
+        let from = self.tap.now();
+        self.turns += 1;
+        let wish = Wish::Save(number);
+        page.says(&wish.text(self.turns)).await;
+        page.hears(&wish.answer(self.turns)).await;
+        let took = self.between(from, "file_start", "result");
+        let saved = self.home.playground.join(format!("saved-{number}.bin"));
+        let length = fs::metadata(&saved).map(|metadata| metadata.len());
+        assert_eq!(length.ok(), Some(FILE), "{} is not there", saved.display());
+        fs::remove_file(saved).expect("the playground is ours");
+        rate(FILE, took)
     }
 
     /// Sends a file; MB/s from its announcement to its acknowledgement, and to its result.
@@ -429,17 +557,21 @@ impl Stage<'_> {
         let wish = Wish::Send(0);
         page.says(&wish.text(self.turns)).await;
         page.hears(&wish.answer(self.turns)).await;
+        (
+            rate(FILE, self.between(from, "file_start", "acknowledged")),
+            rate(FILE, self.between(from, "file_start", "result")),
+        )
+    }
+
+    /// How long it took from the first frame of one name, after this event, to the first of another.
+    fn between(&self, from: usize, begun: &str, ended: &str) -> Duration {
         let events = self.tap.since(from);
         let at = |name: &str| {
             let is_it = |what: &What| *what == What::Named(name.to_owned());
             let event = events.iter().find(|event| is_it(&event.frame.what));
             event.unwrap_or_else(|| panic!("no frame {name}")).at
         };
-        let begun = at("file_start");
-        (
-            rate(FILE, at("acknowledged") - begun),
-            rate(FILE, at("result") - begun),
-        )
+        at(ended) - at(begun)
     }
 
     /// From a reset to the next welcome, each the first of its process.
@@ -562,6 +694,8 @@ struct Idle {
     seconds: f64,
     bytes: u64,
     pings: u64,
+    /// A ping's round trip, in milliseconds.
+    ping: f64,
     resident: Option<f64>,
     own: Option<f64>,
     cpu: Option<f64>,
@@ -575,11 +709,17 @@ impl Idle {
         let seconds = begun.elapsed().as_secs_f64();
         let used = on_core(looked.as_ref()).zip(before);
         let events = tap.since(from);
-        let is_ping = |event: &&Event| event.way == Way::Up && event.frame.what == What::Text;
+        let texts = |way| {
+            let is_one = move |event: &&Event| event.way == way && event.frame.what == What::Text;
+            events.iter().filter(is_one)
+        };
+        let pings = texts(Way::Up).zip(texts(Way::Down));
+        let mut trips: Vec<f64> = pings.map(|(up, down)| millis(down.at - up.at)).collect();
         Self {
             seconds,
             bytes: tap.bytes() - bytes,
-            pings: events.iter().filter(is_ping).count() as u64,
+            pings: texts(Way::Up).count() as u64,
+            ping: median(&mut trips),
             resident: looked.as_ref().and_then(Looked::resident_mb),
             own: looked.as_ref().and_then(Looked::own_mb),
             cpu: used.map(|(after, before)| {

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use crate::{
     process::{Output, Running},
     screen::Screen,
-    tools::Tools,
+    tools::{self, Tools},
     worker::{self, Purpose},
     workspace::Workspace,
 };
@@ -15,9 +15,9 @@ use crate::{
 /// What to measure.
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// `rows`: rows written by a turn; `bridge`: the released bridge and its tunnel. Without a name: everything
+    /// What to measure; without a name: everything
     #[arg(value_name = "NAME")]
-    names: Vec<String>,
+    names: Vec<Name>,
     /// Write the figures into this file as well, as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -27,12 +27,34 @@ pub(crate) struct Options {
     /// Measure the Worker as it is deployed; the first time its build takes minutes
     #[arg(long)]
     deployment: bool,
+    /// Install `rathole` into .tools/, once, and compare with it. One on the PATH, or at $RATHOLE, is compared with anyway:
+    /// `cargo install rathole --no-default-features --features server,client,noise`
+    #[arg(long)]
+    with_rathole: bool,
+}
+
+/// Something that can be measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Name {
+    /// Rows written by a turn
+    Rows,
+    /// The released bridge and its tunnel
+    Bridge,
+}
+
+impl Name {
+    fn text(self) -> &'static str {
+        match self {
+            Self::Rows => "rows",
+            Self::Bridge => "bridge",
+        }
+    }
 }
 
 impl Options {
     /// Speed, size and memory are those of what is released; rows are the same for any build.
     fn wants_release(&self) -> bool {
-        self.names.is_empty() || self.names.iter().any(|name| name == "bridge")
+        self.names.is_empty() || self.names.contains(&Name::Bridge)
     }
 
     fn purpose(&self) -> Purpose {
@@ -74,7 +96,10 @@ pub(crate) fn run(workspace: &Workspace, options: &Options) -> Result<()> {
         "--",
     ];
     let mut bench = workspace.cargo(args);
-    bench.args(&options.names);
+    bench.args(options.names.iter().map(|name| name.text()));
+    if options.with_rathole {
+        bench.env("RATHOLE", tools::rathole(workspace, &screen)?);
+    }
     if let Some(json) = &options.json {
         let json = std::path::absolute(json).context("the file for the figures")?;
         bench.arg("--json").arg(json);

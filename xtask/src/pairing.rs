@@ -108,7 +108,8 @@ impl Home {
         let step = screen.step("a bridge paired with the Worker", "");
         let name = machine_name();
         let link = console.pairing_link()?;
-        let pair = self.bridge(workspace, ["pair", &link, "--name", &name]);
+        let arguments = ["pair", &link, "--name", &name, "--keys", "file"];
+        let pair = self.bridge(workspace, arguments);
         let output = Output::Heard(workspace.log("pair"));
         let mut pairing = Running::start("local-bridge pair", pair, output)?;
         let Some(introduction) = introduction(pairing.lines())? else {

@@ -23,6 +23,7 @@ use crate::{
 const WORKER_BUILD: &str = "0.8.7"; // the version of the `worker` crate
 /// The Worker's target.
 pub(crate) const WASM: &str = "wasm32-unknown-unknown";
+const RATHOLE: &str = "0.5.0"; // what the bench compares with
 const ZIGLANG: &str = "0.17.1"; // the C compiler for the check of the macOS bridge on other systems
 
 /// How the two cargo tools are compiled: they run for seconds, so their own build should not take minutes.
@@ -135,12 +136,33 @@ fn wasm_bindgen_cli(workspace: &Workspace, screen: &Screen, version: &str) -> Re
     cargo_tool(workspace, screen, "wasm-bindgen-cli", version)
 }
 
+/// Another tunnel, for the bench: nothing else needs it.
+pub(crate) fn rathole(workspace: &Workspace, screen: &Screen) -> Result<PathBuf> {
+    let lock = lock_file(&workspace.tools().join("install.lock")).context("locking .tools")?;
+    wait_for(&lock)?;
+    let features = ["--no-default-features", "--features", "server,client,noise"];
+    let fast: [(&str, &str); 0] = []; // as its makers release it: it is compared with
+    let tool = cargo_tool_with(workspace, screen, ("rathole", RATHOLE), &features, &fast)?;
+    forget_build_folder(workspace)?;
+    Ok(tool)
+}
+
 /// A program from a package on crates.io in exactly this version, compiled if it is not there.
 fn cargo_tool(
     workspace: &Workspace,
     screen: &Screen,
     package: &str,
     version: &str,
+) -> Result<PathBuf> {
+    cargo_tool_with(workspace, screen, (package, version), &[], &QUICK_BUILD)
+}
+
+fn cargo_tool_with(
+    workspace: &Workspace,
+    screen: &Screen,
+    (package, version): (&str, &str),
+    arguments: &[&str],
+    profile: &[(&str, &str)],
 ) -> Result<PathBuf> {
     let name = package.trim_end_matches("-cli");
     let tool = workspace.tools().join("bin").join(name);
@@ -151,10 +173,11 @@ fn cargo_tool(
     let step = (title.as_str(), "once, about 2 minutes on two cores");
     let mut install = workspace.cargo(["install", package, "--version", version, "--force"]);
     install
+        .args(arguments)
         .arg("--root")
         .arg(workspace.tools())
         .env("CARGO_TARGET_DIR", build_folder(workspace)) // an interrupted build goes on where it was
-        .envs(QUICK_BUILD);
+        .envs(profile.iter().copied());
     screen.run(workspace, step, package, install)?;
     if !says_version(&tool, version) {
         bail!(

@@ -2,10 +2,12 @@
 
 use super::frames::{Frames, What, client_frame};
 use super::tap::{Tap, Way};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::AbortHandle;
 
 /// How much a file's frame carries.
 const CHUNK: usize = 64 * 1024;
@@ -130,47 +132,105 @@ impl Bare {
     }
 }
 
-/// Loopback without anything: the median round trip in milliseconds, and MB/s.
-pub(super) async fn loopback(times: usize, length: usize, bytes: u64) -> (f64, f64) {
-    let listener = TcpListener::bind("127.0.0.1:0")
-        .await
-        .expect("loopback has a free port");
-    let address = listener
-        .local_addr()
-        .expect("a bound socket has an address");
-    let echo = tokio::spawn(async move {
-        while let Ok((mut socket, _)) = listener.accept().await {
-            socket.set_nodelay(true).ok();
-            let (mut from, mut to) = socket.split();
-            tokio::io::copy(&mut from, &mut to).await.ok();
+/// A TCP server on loopback that sends back what comes; it ends with this value.
+#[derive(Debug)]
+pub(super) struct Echo {
+    /// Where it listens.
+    pub(super) address: SocketAddr,
+    task: AbortHandle,
+}
+
+/// What a way to an echo takes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Trips {
+    /// The median round trip, in milliseconds.
+    pub(super) round: f64,
+    /// Megabytes a second, there and back.
+    pub(super) rate: f64,
+}
+
+impl Echo {
+    /// Listens from now on.
+    pub(super) async fn listen() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0")
+            .await
+            .expect("loopback has a free port");
+        let address = listener
+            .local_addr()
+            .expect("a bound socket has an address");
+        let echoing = async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    socket.set_nodelay(true).ok();
+                    let (mut from, mut to) = socket.split();
+                    tokio::io::copy(&mut from, &mut to).await.ok();
+                });
+            }
+        };
+        Self {
+            address,
+            task: tokio::spawn(echoing).abort_handle(),
         }
-    });
-    let mut socket = TcpStream::connect(address).await.expect("it listens");
-    socket
-        .set_nodelay(true)
-        .expect("a fresh socket takes options");
-    let mut trips = Vec::new();
-    let mut message = vec![b'x'; length];
-    for _ in 0..times {
+    }
+}
+
+impl Drop for Echo {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+impl Trips {
+    /// Loopback without anything.
+    pub(super) async fn alone(times: usize, length: usize, bytes: u64) -> Self {
+        let echo = Echo::listen().await;
+        Self::through(echo.address, times, length, bytes).await
+    }
+
+    /// Round trips of messages of this length to an echo at `address`, then this many bytes in a file's chunks within a file's window.
+    pub(super) async fn through(
+        address: SocketAddr,
+        times: usize,
+        length: usize,
+        bytes: u64,
+    ) -> Self {
+        let round = Self::try_through(address, times, length).await;
+        let mut socket = TcpStream::connect(address).await.expect("it listens");
+        let mut chunk = vec![7; CHUNK];
         let begun = Instant::now();
-        socket.write_all(&message).await.expect("it takes bytes");
-        socket.read_exact(&mut message).await.expect("it echoes");
-        trips.push(begun.elapsed().as_secs_f64() * 1000.0);
-    }
-    let mut chunk = vec![7; CHUNK];
-    let begun = Instant::now();
-    let chunks = bytes / CHUNK as u64;
-    for n in 0..chunks + WINDOW / CHUNK as u64 {
-        if n < chunks {
-            socket.write_all(&chunk).await.expect("it takes bytes");
+        let chunks = bytes / CHUNK as u64;
+        for n in 0..chunks + WINDOW / CHUNK as u64 {
+            if n < chunks {
+                socket.write_all(&chunk).await.expect("it takes bytes");
+            }
+            if n >= WINDOW / CHUNK as u64 {
+                socket.read_exact(&mut chunk).await.expect("it echoes");
+            }
         }
-        if n >= WINDOW / CHUNK as u64 {
-            socket.read_exact(&mut chunk).await.expect("it echoes");
+        Self {
+            round: round.expect("it echoes"),
+            rate: rate(chunks * CHUNK as u64, begun.elapsed()),
         }
     }
-    let rate = rate(chunks * CHUNK as u64, begun.elapsed());
-    echo.abort();
-    (super::median(&mut trips), rate)
+
+    /// The median of round trips in milliseconds; nothing where the way is not open (yet).
+    pub(super) async fn try_through(
+        address: SocketAddr,
+        times: usize,
+        length: usize,
+    ) -> Option<f64> {
+        let mut socket = TcpStream::connect(address).await.ok()?;
+        socket.set_nodelay(true).ok()?;
+        let mut trips = Vec::new();
+        let mut message = vec![b'x'; length];
+        for _ in 0..times {
+            let begun = Instant::now();
+            socket.write_all(&message).await.ok()?;
+            socket.read_exact(&mut message).await.ok()?;
+            trips.push(begun.elapsed().as_secs_f64() * 1000.0);
+        }
+        Some(super::median(&mut trips))
+    }
 }
 
 /// Megabytes a second.

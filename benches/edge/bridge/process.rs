@@ -19,16 +19,19 @@ impl Looked {
         }
     }
 
-    /// A process of this name among the descendants of another.
+    /// The process of this name among the descendants of another that was started last.
     pub(super) fn below(ancestor: u32, name: &str) -> Option<Self> {
         let processes = fs::read_dir("/proc").ok()?.flatten();
         let ids = processes.filter_map(|process| process.file_name().to_str()?.parse().ok());
-        let mut named = ids.filter(|id| stat(*id).is_some_and(|(own, _)| own == name));
+        let named = ids.filter(|id| stat(*id).is_some_and(|(own, _)| own == name));
         let descends = |id: &u32| {
             let parents = successors(Some(*id), |id| stat(*id).map(|(_, parent)| parent));
             parents.skip(1).any(|parent| parent == ancestor)
         };
-        named.find(descends).map(Self::at)
+        named
+            .filter(descends)
+            .max_by_key(|id| started(*id))
+            .map(Self::at)
     }
 
     /// What it holds in memory, in megabytes of a million bytes.
@@ -57,6 +60,14 @@ impl Looked {
         });
         Some(Duration::from_nanos(nanos.sum()))
     }
+}
+
+/// When a process was started, in ticks since the system was.
+fn started(id: u32) -> u64 {
+    let stat = fs::read_to_string(format!("/proc/{id}/stat")).unwrap_or_default();
+    let after = stat.rsplit_once(')').map_or("", |(_, after)| after);
+    let started = after.split_whitespace().nth(19);
+    started.and_then(|ticks| ticks.parse().ok()).unwrap_or(0)
 }
 
 /// A process's name and its parent: `1234 (name) state parent …`.

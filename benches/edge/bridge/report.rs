@@ -11,6 +11,8 @@ const DEPLOYMENT: &str = "BERNARD_DEPLOYMENT";
 pub(super) enum Goal {
     AtMost(f64),
     AtLeast(f64),
+    /// What is compared with itself: beyond this the machine was too restless for any ratio.
+    Between(f64, f64),
     /// It stands for itself.
     None,
 }
@@ -65,7 +67,11 @@ impl Report {
         for row in &self.0 {
             println!("{}", row.shown());
         }
-        println!("  · rathole (Noise) is not measured: the bench installs nothing");
+        if self.0.iter().any(Row::is_restless) {
+            println!(
+                "  ✗ the same thing measured twice came out differently: this machine has too much else to do for these ratios"
+            );
+        }
         let worker = if std::env::var_os(DEPLOYMENT).is_some() {
             "as it is deployed"
         } else {
@@ -83,6 +89,13 @@ impl Report {
 }
 
 impl Row {
+    fn is_restless(&self) -> bool {
+        match (self.value, self.goal) {
+            (Some(value), Goal::Between(least, most)) => !(least..=most).contains(&value),
+            (_, Goal::AtMost(_) | Goal::AtLeast(_) | Goal::Between(..) | Goal::None) => false,
+        }
+    }
+
     fn shown(&self) -> String {
         let (mark, goal) = match (self.value, self.goal) {
             (Some(value), Goal::AtMost(most)) => {
@@ -91,6 +104,10 @@ impl Row {
             (Some(value), Goal::AtLeast(least)) => {
                 (mark(value >= least), format!("≥ {}", figure(least)))
             }
+            (Some(value), Goal::Between(least, most)) => (
+                mark((least..=most).contains(&value)),
+                format!("{}–{}", figure(least), figure(most)),
+            ),
             (None, _) | (_, Goal::None) => ("·", String::new()),
         };
         let value = self.value.map_or("—".to_owned(), figure);

@@ -18,6 +18,8 @@ pub(super) enum Wish {
     Stat(usize),
     /// Sends the large file of this number.
     Send(usize),
+    /// Saves what the person gave, under this number.
+    Save(usize),
     /// Appends the lines of this turn.
     Append(usize),
 }
@@ -31,6 +33,7 @@ impl Wish {
         let (kind, count) = match self {
             Self::Stat(count) => ("stat", count),
             Self::Send(count) => ("send", count),
+            Self::Save(count) => ("save", count),
             Self::Append(count) => ("append", count),
         };
         format!("bench:{kind}:{count}:{number}:")
@@ -48,13 +51,14 @@ impl Wish {
         let wish = match kind {
             "stat" => Self::Stat(count),
             "send" => Self::Send(count),
+            "save" => Self::Save(count),
             "append" => Self::Append(count),
             _ => return None,
         };
         Some((wish, number.parse().ok()?))
     }
 
-    fn calls(self, ended: usize) -> Vec<(String, Value)> {
+    fn calls(self, ended: usize, given: &str) -> Vec<(String, Value)> {
         let call = |tool: &str, arguments| (tool.to_owned(), arguments);
         match self {
             Self::Stat(count) if ended < count => {
@@ -65,13 +69,17 @@ impl Wish {
                 let path = format!("playground/large-{file}.bin");
                 vec![call("files.send", json!({ "path": path }))]
             }
+            Self::Save(number) if ended == 0 => {
+                let to = format!("playground/saved-{number}.bin");
+                vec![call("files.save", json!({ "file": given, "to": to }))]
+            }
             Self::Append(turn) if ended == 0 => (0..APPENDED)
                 .map(|n| {
                     let text = format!("{}\n", line(turn, n));
                     call("files.append", json!({ "path": LOG.0, "text": text }))
                 })
                 .collect(),
-            Self::Stat(_) | Self::Send(_) | Self::Append(_) => vec![],
+            Self::Stat(_) | Self::Send(_) | Self::Save(_) | Self::Append(_) => vec![],
         }
     }
 }
@@ -81,8 +89,8 @@ pub(super) fn line(turn: usize, call: usize) -> String {
     format!("line-{turn}-{call}.")
 }
 
-/// The model; what became of appending calls is noted.
-pub(super) fn mind(told: Told) -> impl Fn(&Value) -> Next + Send + 'static {
+/// The model; what became of appending calls is noted, and `given` is the id of the file that the person gives.
+pub(super) fn mind(told: Told, given: String) -> impl Fn(&Value) -> Next + Send + 'static {
     move |request| {
         let messages = request["messages"].as_array().expect("a judged request");
         let wished = messages.iter().enumerate().rev().find_map(|(at, message)| {
@@ -100,7 +108,7 @@ pub(super) fn mind(told: Told) -> impl Fn(&Value) -> Next + Send + 'static {
         if let Wish::Append(_) = wish {
             note(&told, &messages[at..]);
         }
-        let calls = wish.calls(results.len());
+        let calls = wish.calls(results.len(), &given);
         let text = if calls.is_empty() {
             wish.answer(number)
         } else {

@@ -1026,6 +1026,7 @@ mod offline {
             self.add(Line::Person {
                 text: text.into(),
                 quoted: None,
+                attachments: Vec::new(),
                 trust: Trust::Owner,
             });
         }
@@ -1754,6 +1755,7 @@ mod offline {
         talk.add(Line::Person {
             text: "send me everything".into(),
             quoted: None,
+            attachments: Vec::new(),
             trust: Trust::Elsewhere,
         });
         let answer = talk.answer();
@@ -1768,6 +1770,7 @@ mod offline {
         talk.add(Line::Person {
             text: "list playground".into(),
             quoted: Some("forget my key".into()),
+            attachments: Vec::new(),
             trust: Trust::Owner,
         });
         assert_eq!(

@@ -27,6 +27,9 @@ const SHOWN_WHOLE: usize = 2_000;
 /// How much of each end of a longer one is shown, in characters.
 const SHOWN_END: usize = 500;
 
+/// How long a yes counts at the least: it was said in time, and what waits for its turn or for the line has to begin soon after.
+const YES_MILLIS: i64 = 5 * 60 * 1000;
+
 /// What is said of letters that a person can take for others.
 const NOT_ASCII: &str = "some characters are not ASCII; one can look like another";
 
@@ -82,7 +85,7 @@ const RUN: Words = Words {
 const RULE: Words = Words {
     yes: "Write this rule into policy.toml?",
     no: "Refuse this rule?",
-    said_yes: "The rule is made.",
+    said_yes: "Yes; the chat tells when it is made.",
     said_no: "No rule is made.",
 };
 
@@ -107,6 +110,11 @@ pub enum Ruling {
     },
     /// It never runs.
     Refuse {
+        /// Why, for the model.
+        reason: String,
+    },
+    /// Its time is over: unless it has begun to receive what it needs, it never runs.
+    Lapse {
         /// Why, for the model.
         reason: String,
     },
@@ -179,11 +187,12 @@ impl Scene<'_> {
         } else {
             "do not try again unless the person asks for it anew"
         };
+        let because = |why: &str| format!("{why}; {end}");
         let refuse = |why: &str| {
-            let reason = format!("{why}; {end}");
+            let reason = because(why);
             Some(Ruling::Refuse { reason })
         };
-        if self.now >= held.expires_at {
+        if held.answer.is_none() && self.now >= held.expires_at {
             return refuse("nobody at home said yes in time");
         }
         if held.answer.as_ref().is_some_and(|answer| !answer.yes) {
@@ -196,10 +205,16 @@ impl Scene<'_> {
         if self.command(&held.call) != held.command {
             return refuse("the program that it was for is no longer there");
         }
+        let answer = held.answer.as_ref();
+        let lasts = answer.map_or(0, |answer| answer.at.saturating_add(YES_MILLIS));
+        if self.now >= held.expires_at.max(lasts) {
+            let reason = because("its owner said yes at home, but it could not begin in time");
+            return Some(Ruling::Lapse { reason });
+        }
         if !is_same_law {
             return Some(self.anew(held));
         }
-        held.answer.as_ref()?;
+        answer?;
         let yes = Some(self.policy.sha256.clone());
         Some(Ruling::Run { yes })
     }
@@ -582,10 +597,30 @@ mod tests {
             world.at(end - 1).ruling(&held),
             Some(Ruling::Run { .. })
         ));
+        // It was said long before; one that is said at the last moment is not too late a moment after.
+        let late = |why: &str| format!("{why}; do not try again unless the person asks for it anew");
+        let reason = late("its owner said yes at home, but it could not begin in time");
+        let said_at = |at: i64| {
+            let mut held = held.clone();
+            held.answer.as_mut().unwrap().at = at;
+            held
+        };
+        let lapsed = Some(Ruling::Lapse { reason });
+        assert_eq!(world.at(NOW + YES_MILLIS).ruling(&held), lapsed);
+        let last = said_at(end - 1);
         assert!(matches!(
-            world.at(end).ruling(&held),
-            Some(Ruling::Refuse { .. })
+            world.at(end - 2 + YES_MILLIS).ruling(&last),
+            Some(Ruling::Run { .. })
         ));
+        assert_eq!(world.at(end - 1 + YES_MILLIS).ruling(&last), lapsed);
+        let unanswered = Held {
+            answer: None,
+            ..held.clone()
+        };
+        let reason = late("nobody at home said yes in time");
+        let nobody = Some(Ruling::Refuse { reason });
+        assert_eq!(world.at(end - 1).ruling(&unanswered), None);
+        assert_eq!(world.at(end).ruling(&unanswered), nobody);
         world.policy.sha256 = "another".into();
         let Some(Ruling::Ask(again)) = world.at(NOW + 5).ruling(&held) else {
             panic!("not asked anew");

@@ -1,12 +1,13 @@
 //! Which calls run: news in, actions out. Holds no keys, no tokens, no sockets; what must outlast a crash goes to its [`Records`] first.
 
+use crate::approve::rule::is_wish;
 use crate::approve::{Held, Ruling};
 use crate::intake::Inflow;
 use crate::journal::{Ended, Known, Records};
 use protocol::call::{CallId, Outcome, ToolCall, ToolName};
 use protocol::token::call_hash;
 use protocol::tools::{Grade, bridge_tools};
-use protocol::warrant::CANCEL;
+use protocol::warrant::{CANCEL, PROPOSE};
 use protocol::{MAX_TEXT_FRAME, write_frame};
 use serde::Deserialize;
 use serde_json::Value;
@@ -167,7 +168,7 @@ pub enum Action {
 }
 
 /// What is asked under a call's id, and the hash that tells it from anything else.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Asked {
     call: ToolCall,
     sha256: String,
@@ -178,7 +179,7 @@ struct Asked {
 }
 
 /// What a call needs from its owner at home.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Home {
     Nothing,
     Wanted(Box<Held>),
@@ -197,8 +198,8 @@ struct Unnoted {
 struct Running {
     attempt: u64,
     tool: ToolName,
-    /// The hash of a call that is still receiving: it has changed nothing, and nothing of it is recorded.
-    receives: Option<String>,
+    /// A call that is still receiving: it has changed nothing, and nothing of it is recorded.
+    receives: Option<Asked>,
 }
 
 #[derive(Deserialize)]
@@ -315,7 +316,7 @@ impl<J: Records> Calls<J> {
             None => self
                 .waiting(&asked.call.id)
                 .map(|at| self.queue[at].sha256.clone())
-                .or_else(|| self.running.get(&asked.call.id)?.receives.clone())
+                .or_else(|| self.running.get(&asked.call.id)?.receives_sha256())
                 .or(held.as_ref().map(|held| held.call_sha256.clone())),
         };
         match before {
@@ -351,19 +352,14 @@ impl<J: Records> Calls<J> {
         if asked.call.tool.0 == CANCEL {
             return self.cancel(&asked, now);
         }
-        if let Home::Wanted(held) = &asked.home {
-            if let Some(full) = self.no_room(held)? {
+        if matches!(asked.home, Home::Wanted(_)) || is_wish(&asked.call) {
+            if let Some(full) = self.no_room(&asked.call, now)? {
                 return self.end_unrun(&asked, &Outcome::failed(full), now);
             }
-            if !self.may_ask(now) {
-                let often = Outcome::failed(
-                    "this machine has asked for 30 yeses at home within an hour and asks for no more; try later",
-                );
-                return self.end_unrun(&asked, &often, now);
-            }
-            let actions = self.hold(held.as_ref().clone())?;
-            self.asked.push_back(now);
-            return Ok(actions);
+            self.asked.push_back(now); // a wish that brings no question has cost a look at all programs
+        }
+        if let Home::Wanted(held) = asked.home {
+            return self.hold(*held);
         }
         if self.queue.len() >= MAX_QUEUED {
             let full = Outcome::failed("too many calls are waiting on this machine; try later");
@@ -373,27 +369,37 @@ impl<J: Records> Calls<J> {
         self.start_next()
     }
 
-    /// Why a question cannot be taken on beside those that lie open.
-    fn no_room(&mut self, held: &Held) -> Result<Option<&'static str>, J::Error> {
+    /// Whether a question about a call would be taken on; there is none about one that is known.
+    pub fn may_be_asked(&mut self, call: &ToolCall, now: i64) -> Result<bool, J::Error> {
+        let is_known = self.running.contains_key(&call.id)
+            || self.waiting(&call.id).is_some()
+            || self.records.find(&call.id)?.is_some()
+            || self.question(&call.id)?.is_some();
+        Ok(!is_known && self.no_room(call, now)?.is_none())
+    }
+
+    /// Why a question about a call cannot be taken on, beside those that lie open and after those of the last hour.
+    fn no_room(&mut self, call: &ToolCall, now: i64) -> Result<Option<&'static str>, J::Error> {
         let open = self.held()?;
         if open.len() >= MAX_HELD {
             return Ok(Some(
                 "too many calls wait for a yes at home on this machine; they have to be answered first",
             ));
         }
-        if !held.is_wish() {
-            return Ok(None);
+        if is_wish(call) {
+            let call_sha256 = call_hash(&call.tool, &call.arguments);
+            let mut wishes = open.iter().filter(|open| open.is_wish());
+            if wishes.clone().any(|open| open.call_sha256 == call_sha256) {
+                return Ok(Some("this very rule waits for a yes at home already"));
+            }
+            if wishes.nth(MAX_WISHES - 1).is_some() {
+                return Ok(Some(
+                    "too many rules wait for a yes at home on this machine; they have to be answered first",
+                ));
+            }
         }
-        let mut wishes = open.iter().filter(|open| open.is_wish());
-        if wishes
-            .clone()
-            .any(|open| open.call_sha256 == held.call_sha256)
-        {
-            return Ok(Some("this very rule waits for a yes at home already"));
-        }
-        let is_full = wishes.nth(MAX_WISHES - 1).is_some();
-        Ok(is_full.then_some(
-            "too many rules wait for a yes at home on this machine; they have to be answered first",
+        Ok((!self.may_ask(now)).then_some(
+            "this machine has asked for 30 yeses at home within an hour and asks for no more; try later",
         ))
     }
 
@@ -441,13 +447,9 @@ impl<J: Records> Calls<J> {
         let Some(held) = self.question(call)?.filter(|held| held.digest == digest) else {
             return Ok(vec![]);
         };
-        let queued = self.waiting(call);
         match ruling {
             Ruling::Run { yes } => {
-                let is_full = self.queue.len() >= MAX_QUEUED;
-                let has_no_way = [SEND, SAVE].contains(&&*held.call.tool.0) && !self.connected;
-                let receives = self.running.contains_key(call);
-                if queued.is_some() || receives || is_full || has_no_way {
+                if !self.may_queue(&held) {
                     return Ok(vec![]); // it is looked at again
                 }
                 let mut asked = Asked::unasked(held.call); // what counts is the yes at home
@@ -455,16 +457,49 @@ impl<J: Records> Calls<J> {
                 self.queue.push_back(asked);
                 self.start_next()
             }
-            Ruling::Refuse { reason } => {
-                queued.and_then(|at| self.queue.remove(at));
+            // Its yes was in time.
+            Ruling::Lapse { .. } if self.running.contains_key(call) => Ok(vec![]),
+            Ruling::Refuse { reason } | Ruling::Lapse { reason } => {
+                let mut actions = self.take_off(call);
                 let refused = Outcome::denied(reason);
-                self.end_unrun(&Asked::new(held.call), &refused, now)
+                actions.extend(self.end_unrun(&Asked::new(held.call), &refused, now)?);
+                actions.extend(self.start_next()?);
+                Ok(actions)
             }
             Ruling::Ask(again) => {
-                queued.and_then(|at| self.queue.remove(at));
-                self.hold(*again)
+                let mut actions = self.take_off(call);
+                actions.extend(self.hold(*again)?);
+                actions.extend(self.start_next()?);
+                Ok(actions)
             }
         }
+    }
+
+    /// Whether a call that has its yes may join those that wait for their turn.
+    fn may_queue(&self, held: &Held) -> bool {
+        let call = &held.call;
+        let is_there = self.waiting(&call.id).is_some() || self.running.contains_key(&call.id);
+        let is_full = self.queue.len() >= MAX_QUEUED;
+        let has_no_way = [SEND, SAVE].contains(&&*call.tool.0) && !self.connected;
+        // A rule that is made changes the policy under which the yes to the next one was said.
+        let has_to_wait = is_wish(call)
+            && (self.running.values().any(|run| run.tool.0 == PROPOSE)
+                || self.queue.iter().any(|asked| is_wish(&asked.call)));
+        !(is_there || is_full || has_no_way || has_to_wait)
+    }
+
+    /// Nothing comes of a call's turn, nor of the file that it is receiving.
+    fn take_off(&mut self, call: &CallId) -> Vec<Action> {
+        self.waiting(call).and_then(|at| self.queue.remove(at));
+        let receiving = self.break_off(call);
+        let stop = receiving.map(|asked| Action::Stop(asked.call.id));
+        stop.into_iter().collect()
+    }
+
+    /// A call that is still receiving runs no more; what its run tells from here on counts for nothing.
+    fn break_off(&mut self, call: &CallId) -> Option<Asked> {
+        self.running.get(call)?.receives.as_ref()?;
+        self.running.remove(call)?.receives
     }
 
     /// Begins what there is room for. Where the records take some and then refuse one, those that they took do start: recorded as begun,
@@ -477,7 +512,7 @@ impl<J: Records> Calls<J> {
             };
             // Recorded before it is started: a crash in between costs a call, never runs one twice. One that receives a file first has
             // not begun before that is here.
-            let receives = (asked.call.tool.0 == SAVE).then(|| asked.sha256.clone());
+            let receives = (asked.call.tool.0 == SAVE).then(|| asked.clone());
             let begun = match receives {
                 Some(_) => Ok(()),
                 None => self
@@ -525,8 +560,8 @@ impl<J: Records> Calls<J> {
         let Some(running) = running.filter(|running| running.attempt == attempt) else {
             return Ok(vec![]); // of a run that a lost connection has ended
         };
-        if let Some(sha256) = &running.receives {
-            self.records.begin(call, &running.tool, sha256)?;
+        if let Some(asked) = &running.receives {
+            self.records.begin(call, &running.tool, &asked.sha256)?;
             running.receives = None;
         }
         Ok(vec![Action::Go(call.clone())])
@@ -540,19 +575,21 @@ impl<J: Records> Calls<J> {
                 return self.end_unrun(asked, &bad, now);
             }
         };
-        let mut actions = Vec::new();
         let mut told = format!("{target} is not running here");
         let queued = self.waiting(&target).and_then(|at| self.queue.remove(at));
+        let receiving = self.break_off(&target);
+        let stop = receiving.as_ref().map(|_| Action::Stop(target.clone()));
+        let mut actions: Vec<Action> = stop.into_iter().collect();
         let held = self.question(&target)?.map(|held| Asked::new(held.call));
-        let waiting = queued.or(held);
-        if let Some(waiting) = waiting {
-            actions.extend(self.end_unrun(&waiting, &Outcome::Cancelled, now)?);
+        if let Some(unbegun) = receiving.or(queued).or(held) {
+            actions.extend(self.end_unrun(&unbegun, &Outcome::Cancelled, now)?);
             told = format!("{target} had not begun and will not");
         } else if self.running.contains_key(&target) {
             actions.push(Action::Stop(target.clone()));
             told = format!("{target} is being stopped");
         }
         actions.extend(self.end_unrun(asked, &Outcome::done(told), now)?);
+        actions.extend(self.start_next()?);
         Ok(actions)
     }
 
@@ -583,11 +620,11 @@ impl<J: Records> Calls<J> {
         let running = self.running.remove(call);
         if let Some(Running {
             tool,
-            receives: Some(sha256),
+            receives: Some(asked),
             ..
         }) = running
         {
-            self.records.begin(call, &tool, &sha256)?; // it ended before it could begin
+            self.records.begin(call, &tool, &asked.sha256)?; // it ended before it could begin
         }
         let ended = self.end(call, fitting(outcome), policy_sha256, now)?;
         let report = ended.and_then(|ended| self.report(ended));
@@ -642,6 +679,13 @@ impl<J: Records> Calls<J> {
     /// A result to tell; without a session it stays in the records until there is one.
     fn report(&self, ended: Ended) -> Option<Action> {
         self.connected.then_some(Action::Report(ended))
+    }
+}
+
+impl Running {
+    fn receives_sha256(&self) -> Option<String> {
+        let asked = self.receives.as_ref()?;
+        Some(asked.sha256.clone())
     }
 }
 
@@ -942,15 +986,6 @@ mod tests {
         assert_eq!(world.hears(News::Lost), vec![Action::Stop(id("c1"))]);
         assert_eq!(world.hears(News::Welcomed), vec![]);
         let again = world.order("c1", SAVE, arguments.clone());
-        let received = |started: &[Action]| {
-            let [Action::Start(order)] = started else {
-                panic!("nothing started: {started:?}");
-            };
-            News::Received {
-                call: order.call.clone(),
-                attempt: order.attempt,
-            }
-        };
         assert_eq!(world.hears(received(&started)), vec![]);
         let go = world.hears(received(&again));
         assert_eq!(go, vec![Action::Go(id("c1"))]);
@@ -983,6 +1018,157 @@ mod tests {
         let told = world.end(&started, Outcome::done("saved"));
         assert_eq!(outcomes(&told), vec![("c2", Outcome::done("saved"))]);
         assert_eq!(world.calls.held().unwrap(), vec![]);
+    }
+
+    fn ruled(held: &Held, ruling: Ruling) -> News {
+        News::Ruled {
+            call: held.call.id.clone(),
+            digest: held.digest.clone(),
+            ruling,
+        }
+    }
+
+    /// What the run that these actions start says when its file is here.
+    fn received(started: &[Action]) -> News {
+        let Some(Action::Start(order)) = started.last() else {
+            panic!("nothing started: {started:?}");
+        };
+        News::Received {
+            call: order.call.clone(),
+            attempt: order.attempt,
+        }
+    }
+
+    #[test]
+    fn what_is_asked_anew_while_its_file_comes_is_stopped_and_begins_under_the_new_yes_alone() {
+        let mut world = World::new();
+        let first = held("c1", SAVE, json!({}), NOW);
+        world.hears(News::Held(first.clone()));
+        let started = world.hears(run(&first));
+        let again = held("c1", SAVE, json!({}), NOW + 5);
+        let asked = world.hears(ruled(&first, Ruling::Ask(again.clone())));
+        let stop = Action::Stop(id("c1"));
+        assert_eq!(
+            asked,
+            vec![stop, Action::Ask(again.clone()), waits(&again)]
+        );
+        assert_eq!(world.hears(received(&started)), vec![]);
+        assert_eq!(world.end(&started, Outcome::Cancelled), vec![]);
+        assert_eq!(world.calls.held().unwrap(), vec![*again.clone()]);
+        let started = world.hears(run(&again));
+        let go = world.hears(received(&started));
+        assert_eq!(go, vec![Action::Go(id("c1"))]);
+        assert_eq!(world.calls.held().unwrap(), vec![]);
+    }
+
+    #[test]
+    fn what_is_refused_or_called_off_while_its_file_comes_is_stopped_and_its_end_is_told_once() {
+        let refuse = Ruling::Refuse {
+            reason: "frozen".into(),
+        };
+        let (stop, cancel) = (Action::Stop(id("c1")), json!({"call": "c1"}));
+        for is_refused in [true, false] {
+            for has_question in [true, false] {
+                let mut world = World::new();
+                let held = held("c1", SAVE, json!({}), NOW);
+                let started = if has_question {
+                    world.hears(News::Held(held.clone()));
+                    world.hears(run(&held))
+                } else {
+                    world.order("c1", SAVE, json!({}))
+                };
+                let others = ["r1", "r2", "r3"].map(|call| world.order(call, "t", json!({})));
+                assert!(others.iter().all(|started| started.len() == 1));
+                assert_eq!(world.order("r4", "t", json!({})), vec![], "it has to wait");
+                let (told, expected) = match (is_refused, has_question) {
+                    (true, false) => continue, // nobody was asked
+                    (true, true) => {
+                        let denied = ("c1", Outcome::denied("frozen"));
+                        (world.hears(ruled(&held, refuse.clone())), vec![denied])
+                    }
+                    (false, _) => {
+                        let off = Outcome::done("c1 had not begun and will not");
+                        let told = world.order("x1", CANCEL, cancel.clone());
+                        (told, vec![("c1", Outcome::Cancelled), ("x1", off)])
+                    }
+                };
+                let ends = 1 + expected.len();
+                assert_eq!(told[0], stop);
+                assert_eq!(outcomes(&told[1..ends]), expected);
+                assert!(
+                    matches!(&told[ends..], [Action::Start(order)] if order.call.0 == "r4"),
+                    "its turn has come: {told:?}"
+                );
+                assert_eq!(world.hears(received(&started)), vec![]);
+                assert_eq!(world.end(&started, Outcome::Cancelled), vec![]);
+                assert_eq!(world.calls.held().unwrap(), vec![]);
+                world.hears(News::Lost);
+                let again = world.hears(News::Welcomed);
+                assert_eq!(outcomes(&again), expected);
+            }
+        }
+    }
+
+    #[test]
+    fn a_yes_in_time_does_not_lapse_while_its_file_comes_and_lapses_where_it_has_not_begun() {
+        let mut world = World::new();
+        let lapse = Ruling::Lapse {
+            reason: "late".into(),
+        };
+        let comes = held("c1", SAVE, json!({}), NOW);
+        world.hears(News::Held(comes.clone()));
+        let started = world.hears(run(&comes));
+        assert_eq!(world.hears(ruled(&comes, lapse.clone())), vec![]);
+        let go = world.hears(received(&started));
+        assert_eq!(go, vec![Action::Go(id("c1"))]);
+        let told = world.end(&started, Outcome::done("saved"));
+        assert_eq!(outcomes(&told), vec![("c1", Outcome::done("saved"))]);
+        let waits = held("c2", SAVE, json!({}), NOW);
+        world.hears(News::Held(waits.clone()));
+        let told = world.hears(ruled(&waits, lapse));
+        assert_eq!(outcomes(&told), vec![("c2", Outcome::denied("late"))]);
+        assert_eq!(world.calls.held().unwrap(), vec![]);
+    }
+
+    #[test]
+    fn wishes_that_bring_no_question_count_as_well_and_known_ones_are_not_looked_at() {
+        let mut world = World::new();
+        let wish = |call: usize| ToolCall {
+            id: id(&format!("w{call}")),
+            tool: ToolName::new(PROPOSE),
+            arguments: json!({"allow": [call.to_string()]}),
+        };
+        for call in 0..MAX_ASKED {
+            assert!(world.calls.may_be_asked(&wish(call), NOW).unwrap());
+            let started = world.hears(News::Unasked(wish(call)));
+            assert!(!world.calls.may_be_asked(&wish(call), NOW).unwrap());
+            world.end(&started, Outcome::done("it needs no rule"));
+            assert!(!world.calls.may_be_asked(&wish(call), NOW).unwrap());
+        }
+        assert!(!world.calls.may_be_asked(&wish(90), NOW).unwrap());
+        let often = "this machine has asked for 30 yeses at home within an hour and asks for no more; try later";
+        let over = world.hears(News::Unasked(wish(90)));
+        assert_eq!(outcomes(&over), vec![("w90", Outcome::failed(often))]);
+        let later = NOW + ASKED_MILLIS;
+        assert!(world.calls.may_be_asked(&wish(91), later).unwrap());
+    }
+
+    #[test]
+    fn one_wish_begins_at_a_time_for_the_next_is_about_another_policy_then() {
+        let mut world = World::new();
+        let wish = |call: &str, word: &str| held(call, PROPOSE, json!({"allow": [word]}), NOW);
+        let (one, two) = (wish("c1", "ls"), wish("c2", "cat"));
+        for held in [&one, &two] {
+            world.hears(News::Held(held.clone()));
+        }
+        let started = world.hears(run(&one));
+        assert!(matches!(started[..], [Action::Start(_)]));
+        assert_eq!(world.hears(run(&two)), vec![]);
+        world.end(&started, Outcome::done("made"));
+        let again = held("c2", PROPOSE, json!({"allow": ["cat"]}), NOW + 5);
+        let asked = world.hears(ruled(&two, Ruling::Ask(again.clone())));
+        assert_eq!(asked.last(), Some(&waits(&again)));
+        assert!(matches!(world.hears(run(&again))[..], [Action::Start(_)]));
     }
 
     #[test]
@@ -1084,11 +1270,6 @@ mod tests {
         let first = held("c1", "shell.run", json!({}), NOW);
         world.hears(News::Held(first.clone()));
         let again = held("c1", "shell.run", json!({}), NOW + 5);
-        let ruled = |held: &Held, ruling| News::Ruled {
-            call: held.call.id.clone(),
-            digest: held.digest.clone(),
-            ruling,
-        };
         let asked = world.hears(ruled(&first, Ruling::Ask(again.clone())));
         assert_eq!(asked.last(), Some(&waits(&again)));
         assert_eq!(world.hears(run(&first)), vec![]);

@@ -7,6 +7,7 @@ use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The folder that holds everything that a bridge keeps.
 #[derive(Debug, Clone)]
@@ -64,6 +65,12 @@ const FILES: [&str; 12] = [
 
 /// The file that names the keychain's item.
 const ITEM: &str = "keychain";
+
+/// How a file is called that is being written.
+const HALF: &str = "half";
+
+/// How old such a file is when nobody can be writing it any more.
+const STALE: Duration = Duration::from_hours(1);
 
 /// Whom this machine is paired with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -435,8 +442,11 @@ impl Home {
         self.write_json("state.json", state)
     }
 
-    /// Notes that this process runs, and that it has no connection yet, whatever one before it left.
+    /// Notes that this process runs, and that it has no connection yet, whatever one before it left. Half files go that are stale.
     pub fn begin(&self, process: &Process) -> Result<(), Broken> {
+        if let Err(error) = self.sweep() {
+            tracing::warn!("half files in the home could not be swept: {error}");
+        }
         let before = self.state();
         self.write_state(&State {
             accepted: before.accepted,
@@ -453,22 +463,32 @@ impl Home {
     /// Writes one of the home's files whole, readable by its owner alone.
     pub fn write(&self, name: &str, text: &str) -> Result<(), Broken> {
         let path = self.path.join(name);
-        let half = self.path.join(format!("{name}.half"));
+        // A name of its own: several processes may write at the same time.
+        let half = format!("{name}.{}.{HALF}", random_text()?);
+        let half = self.path.join(half);
         let write = || {
-            match fs::remove_file(&half) {
-                Ok(()) => {}
-                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(error),
-            }
             let mut file = private().create_new(true).open(&half)?;
             file.write_all(text.as_bytes())?;
             file.sync_all()?;
             fs::rename(&half, &path)
         };
-        write().map_err(|source| Broken::Io {
-            path: path.clone(),
-            source,
+        write().map_err(|source| {
+            fs::remove_file(&half).ok(); // the first error is the one to tell
+            Broken::Io { path, source }
         })
+    }
+
+    /// Takes away what crashes left of files that were being written.
+    fn sweep(&self) -> io::Result<()> {
+        for entry in fs::read_dir(&self.path)? {
+            let entry = entry?;
+            let written = entry.metadata()?.modified()?;
+            let is_half = entry.path().extension().is_some_and(|end| end == HALF);
+            if is_half && written.elapsed().is_ok_and(|age| age > STALE) {
+                fs::remove_file(entry.path())?;
+            }
+        }
+        Ok(())
     }
 
     fn write_json<T: Serialize>(&self, name: &str, value: &T) -> Result<(), Broken> {
@@ -609,6 +629,62 @@ mod tests {
             ..State::default()
         };
         assert_eq!((home.state(), home.process()), (fresh, Some(process)));
+    }
+
+    #[test]
+    fn who_writes_at_the_same_time_writes_whole_and_leaves_nothing_beside_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(&folder.path().join("home")).unwrap();
+        let texts = ["one".repeat(500), "two".repeat(500)];
+        std::thread::scope(|scope| {
+            for text in &texts {
+                scope.spawn(|| {
+                    for _ in 0..100 {
+                        home.write("state.json", text).unwrap();
+                    }
+                });
+            }
+        });
+        let written = fs::read_to_string(home.path().join("state.json")).unwrap();
+        assert!(texts.contains(&written));
+        fs::create_dir(home.path().join("panic")).unwrap();
+        assert!(home.write("panic", "no file can take its place").is_err());
+        assert_eq!(names(&home), ["panic", "state.json"]);
+    }
+
+    #[test]
+    fn half_files_that_a_crash_left_are_swept_when_a_bridge_begins_and_others_are_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = Home::open(&folder.path().join("home")).unwrap();
+        let old = std::time::SystemTime::now() - STALE - Duration::from_secs(1);
+        for (name, is_old) in [
+            ("a.half", true),
+            ("b.half", false),
+            ("key", true),
+            ("half", true),
+        ] {
+            let file = File::create(home.path().join(name)).unwrap();
+            if is_old {
+                file.set_modified(old).unwrap();
+            }
+        }
+        let process = Process {
+            pid: 7,
+            since: 9,
+            version: "0.1.0".into(),
+            log: None,
+        };
+        home.begin(&process).unwrap();
+        let left = ["b.half", "half", "key", "run.json", "state.json"];
+        assert_eq!(names(&home), left);
+    }
+
+    fn names(home: &Home) -> Vec<String> {
+        let names = fs::read_dir(home.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let mut names: Vec<String> = names.collect();
+        names.sort();
+        names
     }
 
     #[test]

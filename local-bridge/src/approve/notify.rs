@@ -77,7 +77,10 @@ pub fn notify(home: &Home, held: &Held) {
         return;
     };
     let (home, held) = (home.clone(), held.clone());
-    thread::spawn(move || notifier.ask(&home, &held)); // as many as there are questions, which are bounded
+    let thread = thread::Builder::new(); // as many as there are questions, which are bounded
+    if let Err(error) = thread.spawn(move || notifier.ask(&home, &held)) {
+        tracing::warn!("no notification: {error}");
+    }
 }
 
 impl Notifier {

@@ -29,7 +29,7 @@ pub struct Anchor {
 #[derive(Debug)]
 pub(super) struct Anchorage {
     path: PathBuf,
-    /// Nothing before the chain's first entry.
+    /// Nothing before the chain's first entry, and after an error.
     file: Option<File>,
     length: u64,
 }
@@ -62,23 +62,27 @@ impl Anchorage {
         let announced = if self.file.is_none() || self.length > MOST_BYTES {
             self.renew(anchor)
         } else {
-            self.add(anchor)
-                .and_then(|()| self.file.as_ref().map_or(Ok(()), File::sync_data))
+            self.add(anchor, File::sync_data)
         };
         announced.map_err(|error| self.unusable(error))
     }
 
     /// Notes what was committed. A power cut may take this back: the line before it allows the chain to end in either entry.
     pub(super) fn settle(&mut self, anchor: &Anchor) -> Result<(), Unusable> {
-        self.add(anchor).map_err(|error| self.unusable(error))
+        self.add(anchor, |_| Ok(()))
+            .map_err(|error| self.unusable(error))
     }
 
-    fn add(&mut self, anchor: &Anchor) -> io::Result<()> {
+    /// Adds a line. After an error the file is not added to again: it may end in half a line, which the next one would go on.
+    fn add(&mut self, anchor: &Anchor, kept: fn(&File) -> io::Result<()>) -> io::Result<()> {
         let line = line(anchor)?;
-        if let Some(file) = &mut self.file {
-            file.write_all(&line)?;
-            self.length += line.len() as u64;
-        }
+        let Some(mut file) = self.file.take() else {
+            return Ok(());
+        };
+        file.write_all(&line)?;
+        kept(&file)?;
+        self.file = Some(file);
+        self.length += line.len() as u64;
         Ok(())
     }
 
@@ -164,6 +168,30 @@ mod tests {
         let mut anchorage = Anchorage::open(&path, None).unwrap();
         anchorage.announce(&anchor(2)).unwrap();
         assert_eq!(read(&path).unwrap(), Some(anchor(2)));
+    }
+
+    #[test]
+    fn after_half_a_line_that_a_full_disk_took_the_file_is_written_anew() {
+        for settles in [false, true] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = folder.path().join("journal.head");
+            let mut anchorage = Anchorage::open(&path, None).unwrap();
+            anchorage.announce(&anchor(0)).unwrap();
+            let mut bytes = fs::read(&path).unwrap();
+            bytes.extend_from_within(..bytes.len() / 2);
+            fs::write(&path, bytes).unwrap();
+            anchorage.file = Some(File::open(&path).unwrap()); // takes no more
+            let refused = if settles {
+                anchorage.settle(&anchor(1))
+            } else {
+                anchorage.announce(&anchor(1))
+            };
+            assert!(refused.is_err());
+            assert_eq!(read(&path).unwrap(), Some(anchor(0)));
+            anchorage.announce(&anchor(2)).unwrap();
+            assert_eq!(read(&path).unwrap(), Some(anchor(2)));
+            assert_eq!(fs::read(&path).unwrap(), line(&anchor(2)).unwrap());
+        }
     }
 
     #[test]

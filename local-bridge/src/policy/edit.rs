@@ -119,7 +119,7 @@ impl Proposal {
         self.program.as_deref()
     }
 
-    /// The change, line by line.
+    /// The change, line by line, with all that the rule says which is changed: what comes to be allowed is as much as its other lines open.
     pub fn diff(&self) -> String {
         let before: Vec<&str> = self.before.lines().collect();
         let after: Vec<&str> = self.after.lines().collect();
@@ -139,11 +139,20 @@ impl Proposal {
             same + 1,
             come.len()
         );
-        let around = same.saturating_sub(2)..same;
+        // A rule that is added stands in the change itself, as a whole.
+        let is_whole = come.iter().any(|line| begins_table(line));
+        let table = before[..same].iter().rposition(|line| begins_table(line));
+        let above = same.saturating_sub(2);
+        let above = above.min(table.filter(|_| !is_whole).unwrap_or(above));
+        let below = &before[same + gone.len()..];
+        let next = below.iter().position(|line| begins_table(line));
+        let below = &below[..next.unwrap_or(below.len())];
+        let kept = |line: &&str| format!(" {line}");
         let lines = std::iter::once(head)
-            .chain(before[around].iter().map(|line| format!(" {line}")))
+            .chain(before[above..same].iter().map(kept))
             .chain(gone.iter().map(|line| format!("-{line}")))
-            .chain(come.iter().map(|line| format!("+{line}")));
+            .chain(come.iter().map(|line| format!("+{line}")))
+            .chain(below.iter().map(kept));
         lines.collect::<Vec<_>>().join("\n")
     }
 
@@ -155,6 +164,13 @@ impl Proposal {
         write(home, &self.after)?;
         Ok(Policy::read(home)?)
     }
+}
+
+/// Whether a line begins a table, and is no part of a list that goes over several lines: where that is unclear, more is shown.
+fn begins_table(line: &str) -> bool {
+    let line = line.trim_start();
+    let name = line.strip_prefix("[[").or_else(|| line.strip_prefix('['));
+    name.is_some_and(|name| name.starts_with(|c: char| c.is_ascii_alphabetic()))
 }
 
 fn current(home: &Home) -> Result<String, NoChange> {

@@ -45,6 +45,7 @@ mod tests {
     use protocol::session::Access;
     use serde_json::json;
     use std::fs;
+    use std::io::Write;
     use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     #[test]
@@ -87,6 +88,24 @@ mod tests {
         world.does("files.undo", json!({"call": "c2"}));
         assert_eq!(fs::read(world.path("a")).unwrap(), bytes);
         assert_eq!(fs::metadata(world.path("a")).unwrap().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn where_things_are_only_added_another_programs_lines_outlast_an_undoing_and_a_redoing() {
+        let mut world = World::with(Access::Append);
+        world.put("log", "one\n");
+        let log = fs::OpenOptions::new().append(true).open(world.path("log"));
+        let mut log = log.unwrap();
+        let ours = json!({"path": "log", "text": "ours\n"});
+        world.does("files.append", ours);
+        world.does("files.undo", json!({}));
+        world.does("files.undo", json!({"call": "c2"}));
+        log.write_all(b"two\n").unwrap();
+        assert_eq!(world.tree(), [("log", "one\nours\ntwo\n")]);
+        log.set_len(9).unwrap();
+        world.does("files.undo", json!({"call": "c3"}));
+        log.write_all(b"two\n").unwrap();
+        assert_eq!(world.tree(), [("log", "one\ntwo\n")]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 //! A step is taken back only where things lie as the change left them; where they lie as before it, as after a crash, there is nothing to do.
 //!
 //! Where things may only be added, an undoing takes back what a call added, as long as it is byte for byte what the call left: a file that
-//! was made goes, one that was moved in goes back, a text that was added goes from the end, a folder goes while it is empty. Beyond that
+//! was made goes, one that was moved in goes back, a text that was added goes from the end of the very file, a folder goes while it is empty. Beyond that
 //! it adds, as one does that redoes or that brings something out of the trash. It gives nothing else another content or name.
 
 use crate::places::{NoPlace, Place};
@@ -12,7 +12,7 @@ use crate::tools::files_mkdir;
 use crate::tools::files_move::{destination, movable, relocate};
 use crate::tools::files_trash::Slot;
 use crate::tools::files_write::before;
-use crate::tools::target::{Durability, Target, identity, look_at, sync};
+use crate::tools::target::{Target, identity, look_at, raced, sync};
 use crate::undo::{Change, Changes, Deed, Identity, Image, Plan, Spot, State};
 use protocol::tools::FilesUndo;
 use std::collections::HashSet;
@@ -31,8 +31,8 @@ enum Step<'a> {
     Make(Place<'a>),
     /// Takes a folder away, if it is empty.
     Remove(Place<'a>),
-    /// Gives a file the contents that it had, or takes it away.
-    Write(Place<'a>, Option<&'a Image>),
+    /// Gives a file that holds what has this SHA-256, or that is not there, the contents that it had, or takes it away.
+    Write(Place<'a>, Option<String>, Option<&'a Image>),
     /// Gives something its old name.
     Rename(Place<'a>, Place<'a>),
     /// Takes something out of the trash.
@@ -211,12 +211,13 @@ impl<'a> View<'a, '_> {
         if was.is_none() {
             self.gone.insert(at);
         }
+        let step = Step::Write(place, is.map(str::to_owned), was);
         let deed = Deed::Put {
             at: at.clone(),
             before: now,
             after: was_sha.map(str::to_owned),
         };
-        Ok(Some((deed, Step::Write(place, was))))
+        Ok(Some((deed, step)))
     }
 
     fn moved(
@@ -372,10 +373,13 @@ impl Step<'_> {
         match self {
             Self::Make(place) => files_mkdir::make(&place),
             Self::Remove(place) => remove(&place, lone),
-            Self::Write(place, image) => {
+            Self::Write(place, holds, image) => {
                 let target = Target::open(&place)?;
+                if before(&target).map(|now| now.sha256) != holds {
+                    return Err(raced(&place));
+                }
                 match image {
-                    Some(was) => target.put_back(&was.bytes, Some(was.mode), Durability::Synced),
+                    Some(was) => target.put_back(&was.bytes, was.mode),
                     None => target.remove(),
                 }
             }
@@ -476,6 +480,27 @@ mod tests {
             gone,
             done("nothing to undo: all is as it was before files.write docs/a")
         );
+    }
+
+    #[test]
+    fn what_another_program_wrote_since_the_plan_is_not_taken_back() {
+        for access in [Access::Append, Access::Write] {
+            let world = World::with(access);
+            let was = Image::of(b"one\n".to_vec(), 0o644);
+            for (held, image) in [(b"one\nours\n".to_vec(), Some(&was)), (vec![], None)] {
+                world.put("a", "one\nours\ntheirs\n");
+                let place = Place {
+                    root: &world.policy.roots[0],
+                    path: "a".into(),
+                };
+                let step = Step::Write(place, Some(sha256_hex(&held)), image);
+                assert_eq!(
+                    step.take(true).unwrap_err().to_string(),
+                    "'docs/a' was changed by another program at this moment; read it again and try again"
+                );
+                assert_eq!(world.tree(), [("a", "one\nours\ntheirs\n")]);
+            }
+        }
     }
 
     #[test]

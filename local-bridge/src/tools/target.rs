@@ -81,16 +81,6 @@ impl<'a> Target<'a> {
         durability: Durability,
     ) -> Result<(), NoPlace> {
         self.replaceable()?;
-        self.put_back(bytes, mode, durability)
-    }
-
-    /// Replaces what is there even where a folder may only be added to. For undoing what was added there alone.
-    pub fn put_back(
-        self,
-        bytes: &[u8],
-        mode: Option<u32>,
-        durability: Durability,
-    ) -> Result<(), NoPlace> {
         let Self { place, above, now } = self;
         let (dir, name) = place.make(above)?;
         let half = half_name().map_err(|error| place.refusal(error))?;
@@ -118,24 +108,56 @@ impl<'a> Target<'a> {
         Ok(())
     }
 
+    /// Gives a file back what it held. Where it may only be added to, that is done in the very file, by cutting off its end or writing on
+    /// behind it: another program that has it open goes on in it.
+    pub fn put_back(self, bytes: &[u8], mode: u32) -> Result<(), NoPlace> {
+        if self.replaceable().is_ok() {
+            return self.replace(bytes, Some(mode), Durability::Synced);
+        }
+        let now = self.now.as_ref().map_or(&[][..], |now| &now.bytes);
+        if now.starts_with(bytes) {
+            self.shorten(bytes.len() as u64)
+        } else if let Some(rest) = bytes.strip_prefix(now) {
+            self.extend(rest)
+        } else {
+            self.place.changeable()
+        }
+    }
+
     /// Writes bytes behind what is there, into the very file: whatever another program writes meanwhile, before or behind, stays.
-    pub fn extend(self, bytes: &[u8]) -> Result<(), NoPlace> {
-        let Self { place, above, now } = self;
+    pub fn extend(&self, bytes: &[u8]) -> Result<(), NoPlace> {
         let mut options = unfollowed();
-        options.read(false).append(true);
+        let mut file = self.very(options.read(false).append(true))?;
+        file.write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| self.place.refusal(error))
+    }
+
+    /// Cuts off what is behind the first bytes, in the very file: whatever another program that has it open writes from then on stays.
+    fn shorten(&self, length: u64) -> Result<(), NoPlace> {
+        let mut options = unfollowed();
+        let file = self.very(options.read(false).write(true))?;
+        file.set_len(length)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| self.place.refusal(error))
+    }
+
+    /// The very file that was looked at, opened anew and unchanged since.
+    fn very(&self, options: &OpenOptions) -> Result<File, NoPlace> {
+        let Self { place, above, now } = self;
         let failed = |error| place.refusal(error);
-        let file = above.dir.open_with(Path::new(above.name), &options);
-        let mut file = file.map_err(failed)?;
+        let file = above.dir.open_with(Path::new(above.name), options);
+        let file = file.map_err(failed)?;
         place.look(&file)?;
         let metadata = file.metadata().map_err(failed)?;
         if metadata.nlink() > 1 {
             return Err(NoPlace::Linked(place.shown()));
         }
-        if !metadata.is_file() || now.map(|held| held.stamp) != Some(Stamp::of(&metadata)) {
+        let stamp = now.as_ref().map(|held| held.stamp);
+        if !metadata.is_file() || stamp != Some(Stamp::of(&metadata)) {
             return Err(raced(place));
         }
-        file.write_all(bytes).map_err(failed)?;
-        file.sync_all().map_err(failed)
+        Ok(file)
     }
 
     /// Makes sure that what lies there is still what was looked at.
@@ -330,7 +352,8 @@ fn unchanged(
     Err(raced(place))
 }
 
-fn raced(place: &Place<'_>) -> NoPlace {
+/// Why nothing is done where another program was quicker.
+pub fn raced(place: &Place<'_>) -> NoPlace {
     NoPlace::Refused(format!(
         "'{}' was changed by another program at this moment; read it again and try again",
         place.shown()

@@ -46,7 +46,7 @@ fn a_tools_own_line_is_changed_in_one_word() {
     let proposal = propose(&world.home, &words(&["files.send"])).unwrap();
     assert_eq!(
         proposal.diff(),
-        "@@ -6,1 +6,1 @@\n access = \"write\"\n [tools] # all of them\n-files.send = \"deny\" # not yet\n+files.send = \"allow\" # not yet"
+        "@@ -6,1 +6,1 @@\n access = \"write\"\n [tools] # all of them\n-files.send = \"deny\" # not yet\n+files.send = \"allow\" # not yet\n files.trash = { then = \"ask\", rate = \"3/day\" }"
     );
     proposal.write(&world.home).unwrap();
     let proposal = propose(&world.home, &words(&["files.trash"])).unwrap();
@@ -165,6 +165,56 @@ fn a_rule_that_asks_comes_to_allow_by_one_word_or_one_line() {
         );
         assert_eq!(text(&world), before);
     }
+}
+
+#[test]
+fn all_that_a_rule_says_is_shown_before_it_comes_to_allow() {
+    let world = World::new();
+    let other = "[[command]]\nrun = [\"ls\"]\nthen = \"ask\"\n";
+    let rule = |before: &str, then: &str, after: &str| {
+        format!("{other}\n[[command]]\n{before}{then}{after}\n{other}")
+    };
+    let (run, more) = (
+        "run = [\"sort\"]\n",
+        "network = true\noptions = [\n  \"--output\",\n]\n",
+    );
+    let (run_shown, more_shown) = (
+        "\n run = [\"sort\"]",
+        "\n network = true\n options = [\n   \"--output\",\n ]",
+    );
+    for (before, after, head, before_shown, after_shown) in [
+        (
+            run.to_owned(),
+            more.to_owned(),
+            "@@ -7,1 +7,1 @@\n [[command]]",
+            run_shown.to_owned(),
+            format!("{more_shown}\n "),
+        ),
+        (
+            format!("{run}{more}"),
+            String::new(),
+            "@@ -11,1 +11,1 @@\n [[command]]",
+            format!("{run_shown}{more_shown}"),
+            "\n ".to_owned(),
+        ),
+    ] {
+        world.write(&rule(&before, "then = \"ask\"\n", &after));
+        let proposal = wish(&world, &["sort"], false).unwrap();
+        assert_eq!(
+            proposal.diff(),
+            format!("{head}{before_shown}\n-then = \"ask\"\n+then = \"allow\"{after_shown}")
+        );
+        let policy = proposal.write(&world.home).unwrap();
+        assert_eq!(text(&world), rule(&before, "then = \"allow\"\n", &after));
+        let judged = policy.judge(&words(&["sort", "--output=x", "y"]));
+        assert!(short(&judged.verdict).starts_with("allow"));
+    }
+    // Nor does a wish that says nothing of it hide it where `then` is not written at all.
+    world.write(&format!("[[command]]\n{run}{more}"));
+    assert_eq!(
+        wish(&world, &["sort"], false).unwrap().diff(),
+        format!("@@ -2,0 +2,1 @@\n [[command]]\n+then = \"allow\"{run_shown}{more_shown}")
+    );
 }
 
 #[test]

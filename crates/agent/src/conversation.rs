@@ -13,11 +13,11 @@ pub(crate) use guard::WARNING;
 pub use words::sentence;
 
 use crate::effect::{Content, Effect};
-use crate::gate;
 use crate::event::{
     AskId, Button, Decision, Delivery, Event, Message, Millis, ModelFailure, Reply, SayId, Stop,
     Wish,
 };
+use crate::gate;
 use crate::transcript::{Entry, Line, Trust};
 use errand::Errand;
 use protocol::call::{CallId, Outcome, ToolCall};

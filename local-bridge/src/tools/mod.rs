@@ -168,7 +168,11 @@ pub fn offered(policy: &Policy, fence: &Fence) -> Vec<String> {
     if !policy.roots.is_empty() {
         names.extend(LOOKING);
     }
-    if policy.roots.iter().any(|root| root.access >= Access::Append) {
+    if policy
+        .roots
+        .iter()
+        .any(|root| root.access >= Access::Append)
+    {
         names.extend(CHANGING);
         names.push(RECEIVING);
     }

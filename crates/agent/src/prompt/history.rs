@@ -498,7 +498,12 @@ mod tests {
         };
         let invoice = file("invoice.pdf", 40_123);
         assert_eq!(
-            person("keep this", None, std::slice::from_ref(&invoice), Trust::Owner),
+            person(
+                "keep this",
+                None,
+                std::slice::from_ref(&invoice),
+                Trust::Owner
+            ),
             "keep this\n[attached: invoice.pdf, application/pdf, 40.1 kB, file id in-0b0b]"
         );
         assert_eq!(

@@ -598,7 +598,8 @@ mod tests {
             Some(Ruling::Run { .. })
         ));
         // It was said long before; one that is said at the last moment is not too late a moment after.
-        let late = |why: &str| format!("{why}; do not try again unless the person asks for it anew");
+        let late =
+            |why: &str| format!("{why}; do not try again unless the person asks for it anew");
         let reason = late("its owner said yes at home, but it could not begin in time");
         let said_at = |at: i64| {
             let mut held = held.clone();

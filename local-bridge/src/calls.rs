@@ -1048,10 +1048,7 @@ mod tests {
         let again = held("c1", SAVE, json!({}), NOW + 5);
         let asked = world.hears(ruled(&first, Ruling::Ask(again.clone())));
         let stop = Action::Stop(id("c1"));
-        assert_eq!(
-            asked,
-            vec![stop, Action::Ask(again.clone()), waits(&again)]
-        );
+        assert_eq!(asked, vec![stop, Action::Ask(again.clone()), waits(&again)]);
         assert_eq!(world.hears(received(&started)), vec![]);
         assert_eq!(world.end(&started, Outcome::Cancelled), vec![]);
         assert_eq!(world.calls.held().unwrap(), vec![*again.clone()]);

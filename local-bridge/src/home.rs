@@ -118,6 +118,10 @@ pub struct Process {
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "the open file is the lock")] File);
 
+/// Keeps others who wait for their turn from changing the home's files by what they hold.
+#[derive(Debug)]
+pub struct Turn(#[expect(dead_code, reason = "the open folder is the lock")] File);
+
 /// What can be wrong with the home.
 #[derive(Debug, thiserror::Error)]
 pub enum Broken {
@@ -287,6 +291,17 @@ impl Home {
         }
     }
 
+    /// Waits for its turn to change a file by what it holds: nobody else who waits for theirs does so while the value lives.
+    pub fn turn(&self) -> Result<Turn, Broken> {
+        // The folder itself is locked: the file is another one after each change.
+        let folder = File::open(&self.path).and_then(|folder| folder.lock().map(|()| folder));
+        let folder = folder.map_err(|source| Broken::Io {
+            path: self.path.clone(),
+            source,
+        })?;
+        Ok(Turn(folder))
+    }
+
     /// The machine's key, if it has one, from wherever it lies.
     pub fn key(&self) -> Result<Option<SigningKey>, Broken> {
         let path = self.path.join("key");
@@ -372,7 +387,10 @@ impl Home {
         let kept = self.keychain.try_out();
         let kept = kept.and_then(|()| self.keychain.keep(&item, &key.to_text()));
         if kept.is_ok() {
-            self.write(ITEM, &item)?;
+            if let Err(error) = self.write(ITEM, &item) {
+                self.keychain.remove(&item).ok(); // nobody would know its name
+                return Err(error);
+            }
             self.remove("key")?;
         }
         Ok(kept)
@@ -482,9 +500,10 @@ impl Home {
     fn sweep(&self) -> io::Result<()> {
         for entry in fs::read_dir(&self.path)? {
             let entry = entry?;
-            let written = entry.metadata()?.modified()?;
+            let metadata = entry.metadata()?;
             let is_half = entry.path().extension().is_some_and(|end| end == HALF);
-            if is_half && written.elapsed().is_ok_and(|age| age > STALE) {
+            let age = metadata.modified()?.elapsed();
+            if is_half && metadata.is_file() && age.is_ok_and(|age| age > STALE) {
                 fs::remove_file(entry.path())?;
             }
         }
@@ -739,6 +758,19 @@ mod tests {
         assert_eq!(again.key.to_text(), made.key.to_text());
         home.unpair().unwrap();
         assert_eq!((fake.items().len(), home.kept()), (0, None));
+    }
+
+    #[test]
+    fn a_key_whose_items_name_cannot_be_noted_does_not_stay_in_the_keychain() {
+        let fake = Fake::new();
+        let (_folder, home) = with(&fake);
+        fs::create_dir(home.path().join(ITEM)).unwrap();
+        let key = SigningKey::generate().unwrap();
+        assert!(matches!(
+            home.keep_in_keychain(&key),
+            Err(Broken::Io { .. })
+        ));
+        assert_eq!(fake.items(), [""; 0]);
     }
 
     #[test]

@@ -8,9 +8,16 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::{Instant, timeout_at};
 
 /// How much may wait for a tool: all that a Worker may send before a mark has been said back, and as much again for short pieces.
 const WAITING: usize = 2 * MARKS * (STRETCH / MAX_CHUNK);
+
+/// How long any file may take, for there are pauses on every line.
+const WHOLE: Duration = Duration::from_mins(10);
+
+/// The bytes of a second on the slowest line on which a file is worth waiting for.
+const SLOWEST: u64 = 100_000;
 
 /// What comes of a file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,7 +40,7 @@ pub enum Inflow {
 /// One call's end of it.
 #[derive(Debug)]
 pub struct Intake {
-    /// What comes, in order.
+    /// What comes, in order; [`Intake::next`] waits for it.
     pub inflow: mpsc::Receiver<Inflow>,
     /// Becomes `true` when the file, which is here whole, may take its place. Gone, it may not.
     pub go: watch::Receiver<bool>,
@@ -41,7 +48,14 @@ pub struct Intake {
     pub turn: Arc<Mutex<()>>,
     /// How long the next piece may take.
     pub patience: Duration,
+    /// When all of the file must be here, once it is announced.
+    end: Option<Instant>,
 }
+
+/// What a call waits for takes too long.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the file comes too slowly")]
+pub struct TooSlow;
 
 /// The files that come over one connection.
 #[derive(Debug, Default)]
@@ -90,6 +104,7 @@ impl Intakes {
             go,
             turn: Arc::clone(&self.turn),
             patience,
+            end: None,
         }
     }
 
@@ -123,6 +138,30 @@ impl Intakes {
             Err(TrySendError::Full(_)) => Err(Wrong::TooMuch),
         }
     }
+}
+
+impl Intake {
+    /// The next of what comes; nothing if no more comes. It takes too long by itself, or with all that came before: whoever sends does not
+    /// decide for how long a call lies open.
+    pub async fn next(&mut self) -> Result<Option<Inflow>, TooSlow> {
+        let now = Instant::now();
+        let piece = now + self.patience;
+        let end = self.end.map_or(piece, |end| end.min(piece));
+        if end <= now {
+            return Err(TooSlow); // even if something has come
+        }
+        let next = timeout_at(end, self.inflow.recv()).await;
+        let next = next.map_err(|_| TooSlow)?;
+        if let Some(Inflow::Start(file)) = &next {
+            self.end = Some(Instant::now() + longest(file.size));
+        }
+        Ok(next)
+    }
+}
+
+/// How long a file of so many bytes may take.
+fn longest(size: u64) -> Duration {
+    WHOLE + Duration::from_secs(size / SLOWEST)
 }
 
 impl Coming {
@@ -256,5 +295,20 @@ mod tests {
         intakes.take(&id("c1"), start(MAX_FILE)).unwrap();
         let flood = (0..).find_map(|at| intakes.take(&id("c1"), bytes(at, b"x")).err());
         assert_eq!(flood, Some(Wrong::TooMuch));
+    }
+    #[tokio::test]
+    async fn a_file_has_an_end_to_its_time_however_well_its_pieces_come() {
+        let (mut intakes, mut intake) = opened();
+        for inflow in [start(2), mark(), bytes(0, b"ab")] {
+            intakes.take(&id("c1"), inflow).unwrap();
+        }
+        let before = Instant::now();
+        assert_eq!(intake.next().await, Ok(Some(start(2))));
+        let end = intake.end.unwrap();
+        assert!(end >= before + WHOLE && end <= Instant::now() + WHOLE);
+        assert_eq!(longest(30 * SLOWEST), WHOLE + Duration::from_secs(30));
+        assert_eq!(intake.next().await, Ok(Some(mark())));
+        intake.end = Some(Instant::now());
+        assert_eq!(intake.next().await, Err(TooSlow), "the bytes are there");
     }
 }

@@ -76,17 +76,20 @@ impl Keychain {
         }
     }
 
-    /// Keeps a secret under a name, instead of what it kept under it before, and looks whether it does.
+    /// Keeps a secret under a name, instead of what it kept under it before, and looks whether it does. Where it does not, nothing stays.
     pub fn keep(&self, name: &str, secret: &str) -> Result<(), NoKeychain> {
         match self {
             #[cfg(target_os = "macos")]
             Self::Apple => apple::keep(name, secret)?,
             Self::Service(tool) => tool.keep(name, secret)?,
         }
-        match self.find(name)? {
-            Some(kept) if kept == secret => Ok(()),
-            Some(_) | None => Err(NoKeychain::Differs),
-        }
+        let why = match self.find(name) {
+            Ok(Some(kept)) if kept == secret => return Ok(()),
+            Ok(_) => NoKeychain::Differs,
+            Err(why) => why,
+        };
+        self.remove(name).ok(); // the first error is the one to tell
+        Err(why)
     }
 
     /// The secret under a name; `None` where the keychain is open and has none, or shows none. It asks nobody for a password.
@@ -257,6 +260,15 @@ esac
             !arguments.contains(" one"),
             "a secret is no argument: {arguments}"
         );
+    }
+
+    #[test]
+    fn what_is_kept_and_not_found_again_as_it_was_does_not_stay() {
+        let fake = Fake::new();
+        let keychain = fake.keychain();
+        fake.is("other", true);
+        assert_eq!(keychain.keep("key a", "secret"), Err(NoKeychain::Differs));
+        assert_eq!(fake.items(), [""; 0]);
     }
 
     #[test]

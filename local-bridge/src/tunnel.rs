@@ -4,6 +4,7 @@ mod dial;
 mod ends;
 mod pulse;
 mod rhythm;
+mod run;
 mod wire;
 
 pub use rhythm::{Backoff, Timing};
@@ -32,6 +33,7 @@ use protocol::token;
 use protocol::warrant::PROPOSE;
 use protocol::{PING, PONG, ToWorker, VERSION, read_frame, write_frame};
 use pulse::Pulse;
+use run::Run;
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
@@ -102,16 +104,6 @@ pub enum Unready {
     /// The Worker's address is none.
     #[error(transparent)]
     Address(#[from] BadAddress),
-}
-
-/// A running call, as the tunnel holds it.
-#[derive(Debug)]
-struct Run {
-    attempt: u64,
-    cancel: watch::Sender<bool>,
-    credit: Option<watch::Sender<u64>>,
-    /// The word that it may make its change, where it receives a file first.
-    go: Option<watch::Sender<bool>>,
 }
 
 /// What the Worker is to be told.
@@ -401,7 +393,7 @@ impl Tunnel {
                 let frame =
                     read_frame(&text).map_err(|error| Ended::Violation(error.to_string()))?;
                 let news = line.guard.said(frame, now())?;
-                let news = self.asked_at_home(news);
+                let news = self.asked_at_home(news)?;
                 self.take(line, news).await
             }
             Message::Ping(_) | Message::Pong(_) => Ok(line.guard.heard(now())?),
@@ -473,14 +465,19 @@ impl Tunnel {
                 }
                 Action::Start(order) => self.start(order),
                 Action::Stop(call) => self.cancel(&call),
-                Action::Credit { call, until } => self.credit(&call, until),
+                Action::Credit { call, until } => {
+                    if let Some(run) = self.running.get(&call) {
+                        run.credit(until);
+                    }
+                }
                 Action::Pass(call, inflow) => {
                     let unread = self.intakes.take(&call, inflow)?;
                     tellings.extend(unread.map(|mark| Telling::Frame(ToWorker::Read { mark })));
                 }
                 Action::Go(call) => {
-                    if let Some(Run { go: Some(go), .. }) = self.running.get(&call) {
-                        go.send_replace(true);
+                    self.stop_void(); // one that is stopped does not go
+                    if let Some(run) = self.running.get(&call) {
+                        run.go();
                     }
                 }
                 Action::HangUp(why) => return Err(Ended::Violation(why)),
@@ -489,14 +486,21 @@ impl Tunnel {
         Ok(tellings)
     }
 
-    /// An ordered call that needs a yes at home comes with the question; a frozen machine asks nothing.
-    fn asked_at_home(&mut self, news: News) -> News {
+    /// An ordered call that needs a yes at home comes with the question; a frozen machine asks nothing, and a wish that nobody would be
+    /// asked about is not looked at.
+    fn asked_at_home(&mut self, news: News) -> Result<News, Unusable> {
+        if let News::Ordered(call) | News::Unasked(call) = &news
+            && rule::is_wish(call)
+            && !self.calls.may_be_asked(call, now())?
+        {
+            return Ok(news);
+        }
         if self.home.panics() {
-            return news;
+            return Ok(news);
         }
         let policy = self.law.current();
         let scene = self.scene(&policy);
-        match news {
+        Ok(match news {
             News::Ordered(call) => scene.ordered(call),
             News::Unasked(call) => scene.unasked(call),
             other @ (News::Welcomed
@@ -508,16 +512,16 @@ impl Tunnel {
             | News::Received { .. }
             | News::Ended { .. }
             | News::Lost) => other,
-        }
+        })
     }
 
     fn is_busy(&self) -> bool {
         !self.running.is_empty() || self.calls.holds()
     }
 
-    /// Stops what a frozen home must not run; gives what becomes of the calls that wait for a yes there.
+    /// Stops what must not go on; gives what becomes of the calls that wait for a yes at home.
     fn look(&mut self) -> Result<Vec<News>, Unusable> {
-        self.freeze();
+        self.stop_void();
         if !self.calls.holds() {
             return Ok(vec![]);
         }
@@ -551,18 +555,12 @@ impl Tunnel {
     }
 
     fn start(&mut self, order: Order) {
-        let (cancel, cancelled) = watch::channel(false);
-        let (credit, granted) = watch::channel(0);
-        let run = Run {
-            attempt: order.attempt,
-            cancel,
-            credit: Some(credit),
-            go: None,
-        };
+        let policy = self.law.current();
+        let (run, cancelled, granted) = Run::new(order.attempt, Arc::clone(&policy));
         self.running.insert(order.call.clone(), run);
         tracing::info!("call {}: {}", order.call, order.tool);
         let job = Job {
-            policy: self.law.current(),
+            policy,
             scratch: self.home.scratch(),
             processes: Arc::clone(&self.processes),
             fence: self.fence.clone(),
@@ -588,41 +586,29 @@ impl Tunnel {
     fn intake(&mut self, order: &Order) -> Option<Intake> {
         let run = self.running.get_mut(&order.call)?;
         (order.tool.0 == tools::RECEIVING).then(|| {
-            let (go, going) = watch::channel(false);
-            run.go = Some(go);
+            let going = run.receives();
             self.intakes.open(&order.call, going, self.timing.lease)
         })
     }
 
-    /// Stops what runs if the home is frozen.
-    fn freeze(&mut self) {
-        if self.home.panics() {
-            for run in self.running.values_mut() {
-                run.cancel.send_replace(true);
-                run.credit = None;
-                run.go = None;
-            }
+    /// Stops what runs if the home is frozen, and what still receives a file under a policy that is in force no more.
+    fn stop_void(&mut self) {
+        let (panics, policy) = (self.home.panics(), self.law.current());
+        let void = self.running.iter_mut().filter_map(|(call, run)| {
+            let is_void = run.outdates(&policy) || panics;
+            is_void.then(|| call.clone())
+        });
+        let void: Vec<CallId> = void.collect();
+        for call in &void {
+            self.cancel(call);
         }
     }
 
     fn cancel(&mut self, call: &CallId) {
         if let Some(run) = self.running.get_mut(call) {
-            run.cancel.send_replace(true);
-            run.credit = None; // wakes one that waits for it
-            run.go = None;
+            run.stop();
         }
         self.intakes.close(call);
-    }
-
-    fn credit(&mut self, call: &CallId, until: u64) {
-        let run = self.running.get(call);
-        if let Some(credit) = run.and_then(|run| run.credit.as_ref()) {
-            credit.send_if_modified(|granted| {
-                let more = until > *granted;
-                *granted = until.max(*granted);
-                more
-            });
-        }
     }
 
     /// The end of a run as news; what else comes from tools is of no use without a connection.
@@ -636,8 +622,11 @@ impl Tunnel {
                 outcome,
                 policy_sha256,
             } => {
-                if self.running.get(&call).map(|run| run.attempt) == Some(attempt) {
-                    self.running.remove(&call);
+                let mut outcome = outcome;
+                if self.running.get(&call).map(|run| run.attempt) == Some(attempt)
+                    && let Some(run) = self.running.remove(&call)
+                {
+                    outcome = run.told(outcome);
                     self.intakes.close(&call);
                 }
                 tracing::info!("call {call}: {}", kind(&outcome));

@@ -13,10 +13,12 @@ use local_bridge::tools::files_send::Courier;
 use local_bridge::tools::{self, Job};
 use local_bridge::tunnel::{Backoff, Timing, Tunnel};
 use local_bridge::undo::Undo;
-use protocol::call::{CallId, Outcome, ToolName};
-use protocol::key::{KeyId, PublicKey, SigningKey, random_text};
+use protocol::call::{CallId, FileRef, Outcome, ToolName};
+use protocol::chunk::Chunk;
+use protocol::key::{KeyId, PublicKey, SigningKey, random_text, sha256_hex};
 use protocol::session::{Hello, Transcript, session_id};
 use protocol::token::{self, Binding, Kind};
+use protocol::tools::given_id;
 use protocol::warrant::{CANCEL, PROPOSE, Warrant};
 use protocol::{CLOSE_FROZEN, PING, PONG, ToBridge, ToWorker, VERSION, read_frame, write_frame};
 use serde_json::{Value, json};
@@ -42,7 +44,7 @@ const SOON: Backoff = Backoff {
     most: Duration::from_millis(20),
 };
 
-const RULES: &str = "[[command]]\nrun = [\"sh\"]\nthen = \"ask\"\ngrade = \"dangerous\"\n[tools]\nfiles.mkdir = \"ask\"\n";
+const RULES: &str = "[[command]]\nrun = [\"sh\"]\nthen = \"ask\"\ngrade = \"dangerous\"\n[tools]\nfiles.mkdir = \"ask\"\nfiles.save = \"ask\"\n";
 
 /// A home whose policy wants a yes for `sh` and for new folders, a bridge that runs in it, and the Worker that it dials.
 struct World {
@@ -690,7 +692,7 @@ async fn a_rule_is_made_by_the_yes_at_home_and_the_command_then_runs_unasked() {
     assert_eq!(
         held.shown,
         format!(
-            "machine: mac-mini\nA rule is proposed: allow [\"ls\",\"-a\"] without asking, whatever follows\nin policy.toml:\n@@ -{n},0 +{n},4 @@\n [tools]\n files.mkdir = \"ask\"\n+\n+[[command]]\n+run = [\"ls\", \"-a\"]\n+then = \"allow\"\nprogram: {program}",
+            "machine: mac-mini\nA rule is proposed: allow [\"ls\",\"-a\"] without asking, whatever follows\nin policy.toml:\n@@ -{n},0 +{n},4 @@\n files.mkdir = \"ask\"\n files.save = \"ask\"\n+\n+[[command]]\n+run = [\"ls\", \"-a\"]\n+then = \"allow\"\nprogram: {program}",
             n = lines + 1,
             program = program("ls"),
         )
@@ -786,6 +788,13 @@ async fn a_no_the_end_of_the_time_and_a_call_off_leave_the_policy_as_it_is() {
 
 #[tokio::test]
 async fn no_wish_is_asked_about_that_its_owner_could_not_have_made_or_read() {
+    for exact in [true, false] {
+        unread(exact).await;
+    }
+}
+
+/// Fewer wishes than an hour may bring.
+async fn unread(exact: bool) {
     let world = World::new("").await;
     let before = world.policy_text();
     let mut line = world.line().await;
@@ -811,14 +820,12 @@ async fn no_wish_is_asked_about_that_its_owner_could_not_have_made_or_read() {
     .into_iter()
     .enumerate()
     {
-        for exact in [true, false] {
-            let wish = json!({"allow": allow, "exact": exact});
-            let outcome = line.wish_ends(&format!("w{at}-{exact}"), wish).await;
-            let Outcome::Failed { reason } = outcome else {
-                panic!("{allow}: {outcome:?}");
-            };
-            assert!(reason.contains(why), "{allow}: {reason}");
-        }
+        let wish = json!({"allow": allow, "exact": exact});
+        let outcome = line.wish_ends(&format!("w{at}"), wish).await;
+        let Outcome::Failed { reason } = outcome else {
+            panic!("{allow}: {outcome:?}");
+        };
+        assert!(reason.contains(why), "{allow}: {reason}");
     }
     for forged in [
         json!({"allow": ["ls"], "exact": false, "yes": true}),
@@ -951,4 +958,124 @@ async fn what_the_hello_says_is_asked_about_at_home_is_asked_about_or_denied_wha
         }
     }
     assert!(asked > words.len(), "all of it is denied: {asked}");
+}
+
+#[tokio::test]
+async fn of_two_rules_with_a_yes_the_second_is_asked_about_anew_with_the_first_in_its_lines() {
+    let world = World::new("").await;
+    let mut line = world.line().await;
+    line.wishes("w1", &["ls"], true).await;
+    let first = world.question().await;
+    line.wishes("w2", &["cat"], true).await;
+    let second = world.question_but(&first.id).await;
+    assert!(world.answer(&first, true));
+    world.answer(&second, true); // it comes too late if the first rule is made already
+    let again = world.question_but(&second.id).await;
+    assert_eq!(again.call, second.call);
+    assert!(world.answer(&again, true));
+    let mut ends = Vec::new();
+    while !ends.contains(&"w2".to_owned()) {
+        match next(&mut line.socket).await {
+            Some(ToWorker::Result { call, outcome, .. }) => {
+                let outcome: Outcome = serde_json::from_str(&outcome).unwrap();
+                assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+                say(
+                    &mut line.socket,
+                    &ToBridge::Acknowledged { call: call.clone() },
+                )
+                .await;
+                ends.push(call.0);
+            }
+            Some(ToWorker::Waiting { .. }) => {}
+            Some(other) => panic!("{other:?}"),
+            None => line = world.line().await, // the policy is told anew
+        }
+    }
+    ends.dedup();
+    assert_eq!(ends, ["w1", "w2"]);
+    let text = world.policy_text();
+    assert!(
+        text.contains("\"ls\"") && text.contains("\"cat\""),
+        "{text}"
+    );
+}
+
+/// A file that its owner gave, for a call that has to ask at home.
+fn save(file: &FileRef) -> Value {
+    json!({"file": given_id(&file.sha256), "to": "docs/"})
+}
+
+fn given() -> (FileRef, &'static [u8]) {
+    let bytes = b"given by its owner";
+    let file = FileRef {
+        name: "a.txt".into(),
+        mime: "text/plain".into(),
+        size: bytes.len() as u64,
+        sha256: sha256_hex(bytes),
+    };
+    (file, bytes)
+}
+
+impl Line {
+    /// Has a file wanted for a call, and sends as much of it.
+    async fn sends(&mut self, call: &str, file: &FileRef, bytes: &[u8]) {
+        let call = CallId(call.into());
+        let wants = ToWorker::Want { call: call.clone() };
+        assert_eq!(next(&mut self.socket).await, Some(wants));
+        let (id, file) = (call.clone(), file.clone());
+        say(&mut self.socket, &ToBridge::FileStart { call: id, file }).await;
+        let (offset, bytes) = (0, bytes.to_vec());
+        let chunk = Chunk {
+            call,
+            offset,
+            bytes,
+        };
+        let piece = Message::binary(chunk.encode());
+        self.socket.send(piece).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn a_yes_for_a_file_is_void_when_the_policy_changes_while_it_comes() {
+    let world = World::new("").await;
+    let mut line = world.line().await;
+    let (file, bytes) = given();
+    line.order("c1", "files.save", save(&file)).await;
+    let waits = next(&mut line.socket).await;
+    assert!(matches!(waits, Some(ToWorker::Waiting { .. })), "{waits:?}");
+    let first = world.question().await;
+    assert!(world.answer(&first, true));
+    line.sends("c1", &file, &bytes[..5]).await;
+    world.law("# another word", RULES);
+    let second = world.question_but(&first.id).await;
+    tokio::spawn(async move { while next(&mut line.socket).await.is_some() {} });
+    assert!(!world.file("a.txt").exists());
+    let mut line = world.line().await; // the policy is told anew
+    assert!(world.answer(&second, true));
+    line.sends("c1", &file, bytes).await;
+    let (call, outcome) = line.result().await;
+    assert_eq!(call, "c1");
+    assert!(matches!(outcome, Outcome::Done { .. }), "{outcome:?}");
+    assert_eq!(fs::read(world.file("a.txt")).unwrap(), bytes);
+    assert_eq!(world.questions(), vec![]);
+}
+
+#[tokio::test]
+async fn a_file_with_a_yes_can_be_called_off_while_it_comes_and_the_line_goes_on() {
+    let world = World::new("").await;
+    let mut line = world.line().await;
+    let (file, bytes) = given();
+    line.order("c1", "files.save", save(&file)).await;
+    let waits = next(&mut line.socket).await;
+    assert!(matches!(waits, Some(ToWorker::Waiting { .. })), "{waits:?}");
+    assert!(world.answer(&world.question().await, true));
+    line.sends("c1", &file, &bytes[..5]).await;
+    line.order("x1", CANCEL, json!({"call": "c1"})).await;
+    assert_eq!(line.result().await, ("c1".to_owned(), Outcome::Cancelled));
+    let told = Outcome::done("c1 had not begun and will not");
+    assert_eq!(line.result().await, ("x1".to_owned(), told));
+    line.order("x2", CANCEL, json!({"call": "c1"})).await;
+    let told = Outcome::done("c1 is not running here");
+    assert_eq!(line.result().await, ("x2".to_owned(), told));
+    assert!(!world.file("a.txt").exists());
 }

@@ -27,7 +27,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::protocol::CloseFrame;
 use tokio_tungstenite::tungstenite::{Error, Message};
@@ -1359,9 +1359,50 @@ async fn a_file_that_stops_coming_is_given_up_and_one_that_is_called_off_leaves_
         outcomes,
         [
             ("c2".to_owned(), Outcome::Cancelled),
-            ("x2".to_owned(), done("c2 is being stopped"))
+            ("x2".to_owned(), done("c2 had not begun and will not"))
         ]
     );
+    timeout(PATIENCE, async {
+        while !world.names().is_empty() {
+            sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await
+    .expect("its half goes with it");
+}
+
+#[tokio::test]
+async fn a_file_that_comes_while_the_policy_changes_is_not_saved_under_the_old_one() {
+    for comes_whole in [true, false] {
+        let world = World::new().await;
+        let mut line = world.line().await;
+        let gift = Gift::of("a.txt", vec![7; 20]);
+        line.order_save("c1", &gift, "docs/").await;
+        line.announces("c1", &gift.file).await;
+        line.sends_piece("c1", 0, &gift.bytes[..10]).await;
+        let text = fs::read_to_string(world.home.policy()).unwrap();
+        let closed = text.replace("access = \"write\"", "access = \"read\"");
+        world.home.write("policy.toml", &closed).unwrap();
+        if comes_whole {
+            line.sends_piece("c1", 10, &gift.bytes[10..]).await;
+        }
+        let told = "policy.toml was changed while the file came, and it was not saved; try again";
+        assert_eq!(line.result_of_save().await, Outcome::failed(told));
+        assert!(world.names().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_is_whole_after_the_home_was_frozen_is_not_saved() {
+    let world = World::new().await;
+    let mut line = world.line().await;
+    let gift = Gift::of("a.txt", vec![7; 20]);
+    line.order_save("c1", &gift, "docs/").await;
+    line.announces("c1", &gift.file).await;
+    line.sends_piece("c1", 0, &gift.bytes[..10]).await;
+    world.home.write("panic", "").unwrap();
+    line.sends_piece("c1", 10, &gift.bytes[10..]).await;
+    assert_eq!(line.result_of_save().await, Outcome::Cancelled);
     assert!(world.names().is_empty());
 }
 

@@ -280,7 +280,12 @@ async fn a_machine_gets_the_file_that_its_own_open_call_names_and_never_more_tha
             Message::Text(text) => match read_frame(&text).expect("the bridge's language") {
                 ToBridge::FileStart { .. } => starts += 1,
                 ToBridge::Mark { mark, .. } => marks.push(mark),
-                other => panic!("{other:?}"),
+                other @ (ToBridge::Challenge { .. }
+                | ToBridge::Welcome { .. }
+                | ToBridge::Run { .. }
+                | ToBridge::Acknowledged { .. }
+                | ToBridge::Credit { .. }
+                | ToBridge::FileMissing { .. }) => panic!("{other:?}"),
             },
             other @ (Message::Ping(_)
             | Message::Pong(_)
@@ -317,7 +322,12 @@ async fn a_machine_gets_the_file_that_its_own_open_call_names_and_never_more_tha
                     session.sends(&ToWorker::Read { mark }).await;
                 }
             }
-            other => panic!("{other:?}"),
+            other @ (Message::Ping(_)
+            | Message::Pong(_)
+            | Message::Close(_)
+            | Message::Frame(_)) => {
+                panic!("{other:?}")
+            }
         }
     }
     assert!(whole == bytes, "other bytes");

@@ -23,15 +23,12 @@ async fn shown(world: &World, method: &str, words: &str) -> Deed {
 /// All messages that make no sound have been taken away again.
 async fn are_gone(world: &World) {
     let find = |deeds: &[Deed]| {
-        let silent = deeds.iter().filter(|deed| deed.is_silent);
+        let mut silent = deeds.iter().filter(|deed| deed.is_silent);
         let gone = |message: i64| {
             let mut deeds = deeds.iter();
             deeds.any(|deed| deed.method == "deleteMessage" && deed.message == message)
         };
-        silent
-            .map(|deed| gone(deed.message))
-            .all(|gone| gone)
-            .then_some(())
+        silent.all(|deed| gone(deed.message)).then_some(())
     };
     let gone = world.telegram.wait_for(PATIENCE, find).await;
     assert!(gone.is_some(), "{:#?}", world.telegram.deeds());

@@ -203,7 +203,7 @@ fn renewed(target: &str, seeds: &[Vec<u8>]) {
 
 #[test]
 fn no_bent_token_passes() {
-    renewed("token", &wire::token_seeds());
+    renewed("token", wire::token_seeds());
     let all = corpus("token");
     let held = |token| all.contains(token);
     assert!(

@@ -3,7 +3,7 @@
 use super::explain::{explain, grade_word, is_tool};
 use super::judge::Verdict;
 use super::{Command, Policy, Sandbox, Then, ToolRule, Unfit};
-use crate::home::Home;
+use crate::home::{Broken, Home, Turn};
 use protocol::key::sha256_hex;
 use protocol::session::Access;
 use protocol::tools::Grade;
@@ -47,12 +47,14 @@ pub fn init(
     force: bool,
 ) -> Result<Policy, Unfit> {
     let path = home.policy();
+    let turn = turn(home)?;
     if path.exists() && !force {
         return Err(Unfit::Exists(path));
     }
     let text = template(roots, commands, sandbox);
     Policy::parse(&text, home.path())?;
     write(home, &text)?;
+    drop(turn);
     Policy::read(home)
 }
 
@@ -158,10 +160,12 @@ impl Proposal {
 
     /// Writes it in one stroke, if the file is still the one that it was made for.
     pub fn write(&self, home: &Home) -> Result<Policy, NoChange> {
+        let turn = turn(home)?;
         if current(home)? != self.before {
             return Err(NoChange::Raced);
         }
         write(home, &self.after)?;
+        drop(turn);
         Ok(Policy::read(home)?)
     }
 }
@@ -185,11 +189,21 @@ fn current(home: &Home) -> Result<String, NoChange> {
     }
 }
 
+/// Keeps other processes of ours, though no editor, from writing between a look and what follows from it.
+fn turn(home: &Home) -> Result<Turn, Unfit> {
+    home.turn().map_err(|error| unwritten(home, error))
+}
+
 fn write(home: &Home, text: &str) -> Result<(), Unfit> {
-    home.write("policy.toml", text).map_err(|error| Unfit::Io {
+    let written = home.write("policy.toml", text);
+    written.map_err(|error| unwritten(home, error))
+}
+
+fn unwritten(home: &Home, error: Broken) -> Unfit {
+    Unfit::Io {
         path: home.policy(),
         source: io::Error::other(error),
-    })
+    }
 }
 
 fn with_command(before: &str, policy: &Policy, wish: &Wish) -> Result<String, NoChange> {

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::time::SystemTime;
 
 /// The file in the bridge's home. No root holds it: a home is never opened.
 const FILE: &str = "policy.last.json";
@@ -45,6 +46,11 @@ pub(super) fn forget(home: &Home) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => tracing::warn!("the last good policy could not be forgotten: {error}"),
     }
+}
+
+/// Since when the last good policy is that.
+pub(super) fn since(home: &Home) -> Option<SystemTime> {
+    fs::metadata(home.path().join(FILE)).ok()?.modified().ok()
 }
 
 /// The last policy that was accepted, if it still is one; else why there is none.

@@ -1,16 +1,18 @@
 //! The policy as it is in force: reread when its owner changes the file, and the last good one if what it has become is broken.
 //!
-//! A file that is broken, or that others could have written, changes nothing: the last good one stays, over a restart too. A file that is
-//! gone is another matter: who deletes it takes back all that it allowed, and then nothing is allowed and nothing is kept.
+//! A file that is broken, or that others could have written, changes nothing: the last good one stays, over a restart too, and what is told
+//! of it says of when that is. While there is no file, nothing is allowed, and whoever reads the policy then forgets what was kept. A file
+//! that was gone while nobody looked is a changed one like any other, for so do some editors save: if it is broken, the last good one stays.
 
 use super::{Pin, Policy, Unfit, last};
 use crate::home::Home;
+use crate::tools::figures::moment;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// The most of a fault that is told, in bytes: it travels in the hello.
 const FAULT_LIMIT: usize = 1_000;
@@ -24,6 +26,8 @@ pub struct Law {
     home: Home,
     seen: Seen,
     policy: Arc<Policy>,
+    /// Since when these are the rules, where there are any.
+    since: Option<SystemTime>,
     broken: Option<String>,
     read: Instant,
 }
@@ -77,6 +81,7 @@ impl Law {
                 ..Seen::of(home) // reading may have written there
             },
             policy: Arc::new(policy),
+            since: last::since(home),
             broken,
             read: Instant::now(),
         }
@@ -93,6 +98,7 @@ impl Law {
                     policy.meter = Arc::clone(&self.policy.meter);
                     tracing::info!("policy reread: {}", policy.summary());
                     self.policy = Arc::new(policy);
+                    self.since = last::since(&self.home);
                     self.broken = None;
                 }
                 Err(error) => {
@@ -120,8 +126,13 @@ impl Law {
 
     /// What its owner should know about the policy in force, in a sentence or two; nothing where all is well.
     pub fn fault(&self) -> Option<String> {
+        let of = self
+            .since
+            .and_then(seconds)
+            .map(|since| format!("of {} UTC", moment(since)));
+        let rules = of.as_deref().unwrap_or("before");
         let broken = self.broken.iter().map(|error| {
-            format!("policy.toml was changed and is not accepted; the rules before stay in force: {error}")
+            format!("policy.toml was changed and is not accepted; the rules {rules} stay in force: {error}")
         });
         let mut told: Vec<String> = broken.collect();
         for rule in &self.policy.commands {
@@ -155,6 +166,11 @@ fn read(home: &Home, seen: Seen) -> Result<Policy, Unfit> {
         last::forget(home);
     }
     Ok(Policy::nothing())
+}
+
+fn seconds(time: SystemTime) -> Option<i64> {
+    let since = time.duration_since(UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_secs()).ok()
 }
 
 fn stamp(path: &Path) -> Option<Stamp> {

@@ -1,26 +1,26 @@
 //! `files.save`: a file that its owner gave, put on this machine: received beside its place, known by its hash, then given its name.
 //!
-//! Until the file is here whole nothing has begun: a call that is cut off before leaves nothing behind and may be made again.
+//! Until the file is here whole nothing has begun: a call that is cut off before leaves nothing behind and may be made again. What a crash
+//! leaves of one goes when a file next comes beside it, a day later.
 
 use crate::intake::{Inflow, Intake};
 use crate::places::{self, NoPlace, Place, visible};
 use crate::policy::Policy;
 use crate::tools::figures::size;
 use crate::tools::files_send::{FromTool, Piece};
-use crate::tools::target::{known, rename_into, sync};
+use crate::tools::target::{half_name, known, rename_into, sweep, sync};
 use crate::tools::{Hands, Job, broken, now};
 use crate::undo::{Deed, Spot};
 use cap_std::fs::{Dir, File, OpenOptions, OpenOptionsExt};
 use hmac_sha256::Hash;
 use protocol::ToWorker;
 use protocol::call::{FileRef, Outcome};
-use protocol::key::{hex, random_text};
+use protocol::key::hex;
 use protocol::tools::{FilesSave, GIVEN, given_id};
 use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::Path;
 use tokio::runtime::Handle;
-use tokio::time::timeout;
 
 /// The longest name, in bytes, that a file brings with it: room for a number, and for what the disk's names may have.
 const NAME_LIMIT: usize = 200;
@@ -44,7 +44,7 @@ enum Halt {
     Stopped(String),
 }
 
-/// A file in the making, beside its place and under a name of ours; gone with the value unless it has taken its place.
+/// A file in the making, beside its place and under a name of ours; gone with the value, or after a crash a day later, unless it has taken its place.
 struct Half {
     dir: Dir,
     name: String,
@@ -296,7 +296,7 @@ fn safe_name(brought: &str) -> String {
 }
 
 fn next(intake: &mut Intake, clock: &Handle, name: &str) -> Result<Inflow, Halt> {
-    match clock.block_on(timeout(intake.patience, intake.inflow.recv())) {
+    match clock.block_on(intake.next()) {
         Ok(Some(inflow)) => Ok(inflow),
         Ok(None) => Err(Halt::CutOff),
         Err(_) => Err(Halt::Stopped(name.to_owned())),
@@ -319,10 +319,10 @@ impl Half {
     /// An empty file in the innermost folder on the way to a place that is there, readable for its owner alone.
     fn beside(place: &Place<'_>) -> Result<Self, NoPlace> {
         let dir = place.above_new()?.dir;
-        let random = random_text().map_err(io::Error::other);
-        let name = random
-            .map(|random| format!(".{random}.half"))
-            .map_err(|error| place.refusal(error))?;
+        if let Err(error) = sweep(&dir) {
+            tracing::debug!("half files could not be swept: {error}");
+        }
+        let name = half_name().map_err(|error| place.refusal(error))?;
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(MODE);
         let file = dir
@@ -347,5 +347,50 @@ impl Half {
 impl Drop for Half {
     fn drop(&mut self) {
         self.dir.remove_file(&self.name).ok(); // it is there no more once it has taken its place
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tools::target::STALE;
+    use crate::tools::world::World;
+    use protocol::session::Access;
+    use std::fs;
+    use std::time::{Duration, SystemTime};
+
+    #[test]
+    fn half_files_that_a_crash_left_go_when_a_file_comes_beside_them_a_day_later() {
+        for access in [Access::Append, Access::Write] {
+            let world = World::with(access);
+            let old = SystemTime::now() - STALE - Duration::from_secs(1);
+            let ours = ".AAAAAAAAAAAAAAAAAAAA-_.half";
+            let stay = [
+                ".BBBBBBBBBBBBBBBBBBBBBB.half",
+                ".CCCCCCCCCCCCCCCCCCCCC.half",
+                ".DDDDDDDDDDDDDDDDDDDD\u{e9}.half",
+                "AAAAAAAAAAAAAAAAAAAAAA.half",
+            ];
+            for name in [ours].iter().chain(&stay) {
+                world.put(name, "half");
+                if !name.starts_with(".B") {
+                    let file = fs::File::open(world.path(name)).unwrap();
+                    file.set_modified(old).unwrap();
+                }
+            }
+            let linked = ".LLLLLLLLLLLLLLLLLLLLLL.half";
+            std::os::unix::fs::symlink("nowhere", world.path(linked)).unwrap();
+            let place = places::find(&world.policy.roots, "new/file.pdf").unwrap();
+            let half = Half::beside(&place).unwrap();
+            drop(half);
+            let left = [
+                (stay[0], "half"),
+                (stay[1], "half"),
+                (stay[2], "half"),
+                (linked, "-> nowhere"),
+                (stay[3], "half"),
+            ];
+            assert_eq!(world.tree(), left);
+        }
     }
 }

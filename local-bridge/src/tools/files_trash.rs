@@ -488,6 +488,28 @@ mod tests {
     }
 
     #[test]
+    fn a_trash_that_another_account_has_made_for_all_is_not_used() {
+        let us = rustix::process::geteuid().as_raw();
+        for (owner, fits) in [(0, true), (us, true), (us + 1, false)] {
+            assert_eq!(disk::fits_all(owner, 0o41777, us).is_ok(), fits, "{owner}");
+        }
+        assert!(disk::fits_all(0, 0o40777, us).is_err());
+        if us != 0 {
+            return; // only root can give a folder away
+        }
+        let mut world = World::new().with_stick();
+        world.put("stick/a", "a");
+        let shared = world.path("stick/.Trash");
+        fs::create_dir(&shared).unwrap();
+        fs::set_permissions(&shared, fs::Permissions::from_mode(0o1777)).unwrap();
+        std::os::unix::fs::chown(&shared, Some(1000), None).unwrap();
+        trash(&mut world, "stick/a");
+        assert!(Tree::of(&shared).is_empty());
+        let own = world.path(&format!("stick/.Trash-{us}/files/a"));
+        assert!(own.exists());
+    }
+
+    #[test]
     fn a_trash_of_a_disk_that_is_a_link_or_not_ours_alone_takes_nothing() {
         let mut world = World::new().with_stick();
         world.put("stick/a", "a");

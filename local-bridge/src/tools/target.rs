@@ -11,9 +11,16 @@ use rustix::io::Errno;
 use std::ffi::OsStr;
 use std::io::{self, Read, Write};
 use std::path::Path;
+use std::time::Duration;
 
 /// What a file that was not there may be read by; the system's own mask takes away from it.
 const NEW_MODE: u32 = 0o644;
+
+/// How old a file in the making is when nobody can be making it any more.
+pub(super) const STALE: Duration = Duration::from_hours(24);
+
+/// How long [`random_text`] is.
+const RANDOM: usize = 22;
 
 /// Whether a write waits until it is on the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -360,9 +367,36 @@ pub fn raced(place: &Place<'_>) -> NoPlace {
     ))
 }
 
-fn half_name() -> io::Result<String> {
+/// A hidden name of ours for a file in the making, which nothing has yet.
+pub fn half_name() -> io::Result<String> {
     let random = random_text().map_err(io::Error::other)?;
     Ok(format!(".{random}.half"))
+}
+
+/// Takes away what crashes left of files in the making, where it is this account's own and old enough that nobody makes it any more.
+pub fn sweep(dir: &Dir) -> io::Result<()> {
+    for entry in dir.entries()? {
+        let entry = entry?;
+        if !entry.file_name().to_str().is_some_and(is_half_name) {
+            continue;
+        }
+        let metadata = dir.symlink_metadata(entry.file_name())?;
+        let ours = metadata.is_file() && metadata.uid() == rustix::process::geteuid().as_raw();
+        let age = metadata.modified()?.into_std().elapsed();
+        if ours && metadata.nlink() == 1 && age.is_ok_and(|age| age > STALE) {
+            dir.remove_file(entry.file_name())?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether [`half_name`] could have given a name.
+fn is_half_name(name: &str) -> bool {
+    let random = name
+        .strip_prefix('.')
+        .and_then(|name| name.strip_suffix(".half"));
+    let is_random = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+    random.is_some_and(|random| random.len() == RANDOM && random.chars().all(is_random))
 }
 
 fn fill(
@@ -426,6 +460,12 @@ mod tests {
             );
             assert_eq!(world.tree(), [("a", "theirs")]);
         }
+    }
+
+    #[test]
+    fn a_half_files_name_is_known_again() {
+        let name = half_name().unwrap();
+        assert!(is_half_name(&name), "{name}");
     }
 
     #[test]

@@ -5,6 +5,7 @@ use local_bridge::policy::{NoChange, Policy, Proposal, propose, propose_rule};
 use protocol::warrant::Wish;
 use std::fs;
 use std::process::{Command, Output, Stdio};
+use std::thread;
 
 const BEFORE: &str = "# mine\nsandbox = \"none\" # for now\n\n[tools] # all of them\nfiles.send = \"deny\"\n\n[[command]]\nrun = [\"cat\"] # cats\nthen = \"ask\"\n";
 
@@ -282,6 +283,27 @@ fn what_was_changed_meanwhile_is_not_overwritten() {
     world.write("# other\n");
     assert!(matches!(proposal.write(&world.home), Err(NoChange::Raced)));
     assert_eq!(text(&world), "# other\n");
+}
+
+#[test]
+fn of_two_who_write_at_the_same_time_neither_loses_a_rule() {
+    let world = World::new();
+    world.write(BEFORE);
+    thread::scope(|scope| {
+        for option in ["-a", "-l"] {
+            let home = &world.home;
+            scope.spawn(move || {
+                for number in 0..20 {
+                    let argv = words(&["ls", option, &format!("{number}")]);
+                    while let Err(raced) = propose(home, &argv).unwrap().write(home) {
+                        assert!(matches!(raced, NoChange::Raced), "{raced}");
+                    }
+                }
+            });
+        }
+    });
+    let policy = Policy::read(&world.home).unwrap();
+    assert_eq!(policy.commands.len(), 41);
 }
 
 #[test]

@@ -7,6 +7,7 @@ use local_bridge::status::Status;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
 
 const BROKEN: &str = "[tools]\nfiles.send = \"perhaps\"\n";
 
@@ -27,15 +28,23 @@ fn mode(path: &PathBuf, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
+/// As if the last good policy had been accepted at this second since 1970.
+fn accepted_at(world: &World, second: u64) {
+    let kept = fs::File::open(kept(&world.home)).unwrap();
+    let at = UNIX_EPOCH + Duration::from_secs(second);
+    kept.set_modified(at).unwrap();
+}
+
 #[test]
 fn a_bridge_starts_under_the_last_good_policy_says_so_and_takes_the_mended_one() {
     let world = broken();
     assert!(Law::open(&world.home).is_err());
+    accepted_at(&world, 1_795_183_509);
     let mut law = Law::in_force(&world.home).unwrap();
     assert_eq!(law.current().roots.len(), 1);
     let fault = law.fault().unwrap();
     assert!(
-        fault.starts_with("policy.toml was changed and is not accepted; the rules before stay in force: policy.toml: ")
+        fault.starts_with("policy.toml was changed and is not accepted; the rules of 2026-11-20 14:05:09 UTC stay in force: policy.toml: ")
             && fault.contains("line 2"),
         "{fault}"
     );
@@ -101,6 +110,38 @@ fn a_policy_that_is_gone_allows_nothing_and_does_not_come_back() {
     assert!(!kept(&world.home).exists());
     world.write(BROKEN);
     assert!(Law::in_force(&world.home).is_err());
+}
+
+#[test]
+fn a_policy_that_was_gone_while_nobody_looked_is_a_changed_one_and_the_fault_says_of_when_its_rules_are()
+ {
+    let world = broken();
+    accepted_at(&world, 1_795_183_509);
+    // As an editor saves that deletes and makes anew.
+    fs::remove_file(world.home.policy()).unwrap();
+    world.write(BROKEN);
+    let mut law = Law::in_force(&world.home).unwrap();
+    assert_eq!(law.current().roots.len(), 1);
+    let fault = law.fault().unwrap();
+    assert!(
+        fault.contains("the rules of 2026-11-20 14:05:09 UTC"),
+        "{fault}"
+    );
+    // One look at the home without it, and it does not come back.
+    fs::remove_file(world.home.policy()).unwrap();
+    Law::open(&world.home).unwrap();
+    world.write(BROKEN);
+    assert!(Law::in_force(&world.home).is_err());
+    // Where there were no rules, none is spoken of.
+    let world = World::new();
+    let mut law = Law::in_force(&world.home).unwrap();
+    world.write(BROKEN);
+    law.current();
+    let fault = law.fault().unwrap();
+    assert!(
+        fault.contains("; the rules before stay in force: "),
+        "{fault}"
+    );
 }
 
 #[test]

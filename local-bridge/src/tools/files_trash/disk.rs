@@ -4,7 +4,7 @@
 
 use crate::places::real_path;
 use cap_std::fs::Dir;
-use rustix::fs::{Mode, OFlags, fstat, mkdirat, openat};
+use rustix::fs::{Mode, OFlags, RawMode, fstat, mkdirat, openat};
 use rustix::io::Errno;
 use rustix::process::geteuid;
 use std::fs::File;
@@ -96,14 +96,24 @@ fn topmost(folder: BorrowedFd<'_>, disk: Disk) -> io::Result<OwnedFd> {
     }
 }
 
-/// The trash that all accounts share. Nobody may be able to replace another's folder in it.
+/// The trash that all accounts share.
 fn shared(top: BorrowedFd<'_>) -> io::Result<OwnedFd> {
     let shared = open(top, ".Trash")?;
-    let mode = Mode::from_raw_mode(fstat(&shared)?.st_mode);
-    if !mode.contains(Mode::SVTX) {
+    let stat = fstat(&shared)?;
+    fits_all(stat.st_uid, stat.st_mode, geteuid().as_raw())?;
+    Ok(shared)
+}
+
+/// Whether a folder of this owner and mode serves as a trash for all: nobody but the administrator may replace another's folder in it.
+pub(super) fn fits_all(owner: u32, mode: RawMode, us: u32) -> io::Result<()> {
+    if !Mode::from_raw_mode(mode).contains(Mode::SVTX) {
         return Err(io::Error::other("has no sticky bit"));
     }
-    Ok(shared)
+    // Against a folder's owner the sticky bit does not help.
+    if owner != 0 && owner != us {
+        return Err(io::Error::other("belongs to someone else"));
+    }
+    Ok(())
 }
 
 fn open(within: BorrowedFd<'_>, name: &str) -> io::Result<OwnedFd> {

@@ -183,7 +183,7 @@ impl Heart {
             "help" => HELP.to_owned(),
             "status" => self.status(conversation)?,
             "panic" => self.freeze(session).await?,
-            "resume" => self.thaw_from(conversation)?,
+            "resume" => self.thaw_from(session).await?,
             "receipts" => self.receipts()?,
             "new" => self.begin_anew(conversation)?,
             "usage" => self.usage_words()?,

@@ -1,6 +1,6 @@
 //! `/panic`: everything stops and every machine is cut off, until `/resume` from a place that whoever has stolen the chat does not have.
 
-use super::{CONSOLE, Heart, now, store};
+use super::{Heart, now, store};
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::time::utc;
@@ -65,12 +65,17 @@ impl Heart {
         ))
     }
 
-    /// Ends it, if the wish comes from the console: a stolen chat shall not undo its owner's panic.
-    pub(super) fn thaw_from(self: &Rc<Self>, conversation: &str) -> Result<String> {
+    /// Ends it, if the wish comes from a console whose session still stands: a stolen chat shall not undo its owner's panic, nor a page that
+    /// the panic has signed out.
+    pub(super) async fn thaw_from(self: &Rc<Self>, session: Option<&str>) -> Result<String> {
         if self.frozen_since()?.is_none() {
             return Ok("Nothing is frozen.".to_owned());
         }
-        if conversation != CONSOLE {
+        let user = match session {
+            Some(session) => Directory::new(&self.env)?.session(session, now()).await?,
+            None => None,
+        };
+        if user.as_deref() != Some(self.user().as_str()) {
             return Ok("That is not for a chat to decide: write /resume in the console, or run `local-bridge resume` on a machine of yours."
                 .to_owned());
         }

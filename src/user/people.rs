@@ -200,6 +200,7 @@ impl Heart {
             "UPDATE pairings SET used = 1, secret = ''",
             "UPDATE reminders SET state = 'cancelled' WHERE state = 'waiting'",
             "UPDATE bridges SET state = 'revoked'",
+            "DELETE FROM waiting",
         ] {
             self.db().run(left, &[])?;
         }

@@ -159,8 +159,7 @@ impl Directory {
 
     /// A stranger knocks; whether they are to be answered. Once for each code, a few at a time in each app, and never who was blocked.
     pub async fn knock(&self, knock: &Knock<'_>, now: i64) -> Result<bool> {
-        let done = self
-            .bind(
+        self.changes(
                 "INSERT INTO strangers (channel, address, notified_at, name, chat, code_hash, expires_at)
                  SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7
                  WHERE (SELECT count(*) FROM strangers WHERE channel = ?1 AND code_hash <> '' AND expires_at > ?3) < ?8
@@ -176,10 +175,8 @@ impl Directory {
                     number(now + KNOCK_MILLIS),
                     number(MOST_KNOCKS),
                 ],
-            )?
-            .run()
-            .await?;
-        Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+        )
+        .await
     }
 
     /// The stranger who was given this code.
@@ -238,8 +235,7 @@ impl Directory {
         for_good: bool,
         now: i64,
     ) -> Result<bool> {
-        let done = self
-            .bind(
+        self.changes(
                 "UPDATE strangers SET code_hash = '', blocked = ?1, expires_at = ?2 WHERE channel = ?3 AND address = ?4",
                 &[
                     number(i64::from(for_good)),
@@ -247,10 +243,8 @@ impl Directory {
                     channel.into(),
                     address.into(),
                 ],
-            )?
-            .run()
-            .await?;
-        Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+        )
+        .await
     }
 
     /// Everybody who is known, an entry for each address; the owner first.
@@ -269,15 +263,14 @@ impl Directory {
         if role == "guest" {
             self.shut(user).await?;
         }
-        let done = self
-            .bind(
+        let changed = self
+            .changes(
                 "UPDATE users SET role = ? WHERE id = ? AND role <> 'owner'",
                 &[role.into(), user.into()],
-            )?
-            .run()
+            )
             .await?;
         self.audit(user, &format!("made_{role}"), "", now).await?;
-        Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+        Ok(changed)
     }
 
     /// Puts somebody other than the owner out: their addresses, browsers, links and machines open nothing any more. Whether there was
@@ -324,16 +317,15 @@ impl Directory {
         address: &str,
         now: i64,
     ) -> Result<bool> {
-        let done = self
-            .bind(
+        let changed = self
+            .changes(
                 "DELETE FROM identities WHERE user_id = ?1 AND channel = ?2 AND address = ?3
                  AND (SELECT count(*) FROM identities WHERE user_id = ?1) > 1",
                 &[user.into(), channel.into(), address.into()],
-            )?
-            .run()
+            )
             .await?;
         self.audit(user, "address_forgotten", channel, now).await?;
-        Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
+        Ok(changed)
     }
 
     /// Forgets that a stranger has knocked: nobody heard of it.
@@ -347,8 +339,7 @@ impl Directory {
 
     /// Keeps a code by which a person joins another chat app; an earlier one of theirs works no more. Guests have none.
     pub async fn open_join(&self, code: &str, user: &str, expires_at: i64) -> Result<()> {
-        self.run("DELETE FROM join_codes WHERE user_id = ?", &[user.into()])
-            .await?;
+        self.drop_join(user).await?;
         self.run(
             "INSERT INTO join_codes (hash, user_id, expires_at) SELECT ?1, id, ?3 FROM users WHERE id = ?2 AND role <> 'guest'",
             &[
@@ -554,6 +545,12 @@ impl Directory {
     async fn user(&self, query: &str, values: &[JsValue]) -> Result<Option<String>> {
         let row: Option<User> = self.bind(query, values)?.first(None).await?;
         Ok(row.map(|row| row.user_id))
+    }
+
+    /// Whether a statement has changed anything.
+    async fn changes(&self, query: &str, values: &[JsValue]) -> Result<bool> {
+        let done = self.bind(query, values)?.run().await?;
+        Ok(done.meta()?.and_then(|meta| meta.changes).unwrap_or(0) > 0)
     }
 
     async fn run(&self, query: &str, values: &[JsValue]) -> Result<()> {

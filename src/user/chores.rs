@@ -1,5 +1,6 @@
 //! Commands about the conversation itself, answered without a model: a fresh start, what was used, what is remembered, which model.
 
+use super::people::MEMBERS_ONLY;
 use super::{Heart, now, store};
 use crate::error::Result;
 use crate::models::parse_chain;
@@ -95,7 +96,7 @@ impl Heart {
             ));
         }
         if self.is_guest().await? {
-            return Ok("That is for members; my owner can make you one.".to_owned());
+            return Ok(MEMBERS_ONLY.to_owned());
         }
         if argument == "default" {
             store::set_meta(self.db(), MODEL, "")?;

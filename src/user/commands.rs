@@ -1,6 +1,7 @@
 //! What the person does, as it comes from any chat app: words go to the agent; commands and presses are answered here, without a model.
 
 use super::machines::HEARD_IN;
+use super::people::MEMBERS_ONLY;
 use super::{CONSOLE, Errand, Heart, now, store, undo};
 use crate::channels::{Channel, Deed, Inbound};
 use crate::console::sign_in_link;
@@ -197,9 +198,7 @@ impl Heart {
                 let cause = sha256_hex(delivery.id.as_bytes());
                 return Ok(undo::undo_last(&cause[..16]));
             }
-            "pair" | "console" if self.is_guest().await? => {
-                "That is for members; my owner can make you one.".to_owned()
-            }
+            "pair" | "console" if self.is_guest().await? => MEMBERS_ONLY.to_owned(),
             "people" => {
                 let (text, buttons) = self.people(argument).await?;
                 return Ok(notice(&delivery.id, text, buttons));

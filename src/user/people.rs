@@ -27,6 +27,9 @@ const JOIN_MILLIS: i64 = 10 * 60 * 1000;
 /// How much of a name is shown, in characters.
 const NAME: usize = 48;
 
+/// What a guest reads who wants what is for members.
+pub(super) const MEMBERS_ONLY: &str = "That is for members; my owner can make you one.";
+
 const NOT_OWNER: &str = "Only my owner decides who may talk to me.";
 
 const HOW: &str = "/people approve CODE lets a stranger in, as a guest. /people member NAME lets a guest join machines and open the console; \
@@ -146,7 +149,7 @@ impl Heart {
         let words = |text: &str| Ok((text.to_owned(), Vec::new()));
         let (verb, rest) = argument.split_once(' ').unwrap_or((argument, ""));
         if verb == "join" && self.is_guest().await? {
-            return words("That is for members; my owner can make you one.");
+            return words(MEMBERS_ONLY);
         }
         if verb == "join" {
             return Ok((self.join_code().await?, Vec::new()));

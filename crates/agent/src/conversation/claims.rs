@@ -264,8 +264,7 @@ const SALUTATIONS: [&str; 9] = [
 
 /// Whether the text claims a deed. Code and quoted lines are not the model's own words.
 pub(super) fn claims_a_deed(text: &str) -> bool {
-    let text = text.replace(['’', '`', '*', '_'], "\u{0}");
-    let text = text.replace('\u{0}', "'");
+    let text = text.replace(['’', '`', '*', '_'], "'");
     let mut in_code = false;
     let is_letter = |line: &str| {
         let lower = line.trim().to_lowercase();
